@@ -1,0 +1,136 @@
+"""The loop: ask the model, execute its code, keep what worked, roll back what did not."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import replace
+from typing import Protocol
+
+from jupyter_codeagent.trajectory import (
+    Action,
+    Answer,
+    Attempt,
+    Check,
+    CodeError,
+    Observation,
+    Trajectory,
+    Verdict,
+)
+
+
+class Model(Protocol):
+    """A language model."""
+
+    def stream(self, trajectory: Trajectory) -> Iterator[Action]:
+        """Yield the next action as it grows; the last one yielded is whole."""
+
+
+class Checkpoint(Protocol):
+    """The sandbox's state at one moment."""
+
+    def drop(self) -> None:
+        """Forget it."""
+
+
+class Sandbox(Protocol):
+    """Where code is executed."""
+
+    def checkpoint(self) -> Checkpoint:
+        """Keep the state as it is now."""
+
+    def rollback(self, checkpoint: Checkpoint) -> None:
+        """Make the state as it was at `checkpoint`, which stays usable."""
+
+    def stream(self, code: str) -> Iterator[Observation]:
+        """Execute, yielding the observation as it grows; the last one yielded is whole."""
+
+    def rehearse(self, checkpoint: Checkpoint, cells: Sequence[str]) -> list[Observation]:
+        """Execute `cells` from `checkpoint` aside of the state, up to the first error, and throw that away."""
+
+
+class Agent:
+    """Solves tasks with a model and a sandbox.
+
+    Parameters
+    ----------
+    model : Model
+        Decides what to do next.
+    sandbox : Sandbox
+        Executes it. Its state goes on from task to task.
+    """
+
+    def __init__(self, model: Model, sandbox: Sandbox) -> None:
+        self.model = model
+        self.sandbox = sandbox
+
+    def run(self, trajectory: Trajectory) -> Iterator[Attempt]:
+        """Make attempts until the task ends (`trajectory.status`), yielding each once it is done."""
+        return (attempt for attempt in self.watch(trajectory) if attempt.done)
+
+    def watch(self, trajectory: Trajectory) -> Iterator[Attempt]:
+        """Do the same, yielding the attempt each time it has grown: while it is written, while it runs, when done."""
+        start = self.sandbox.checkpoint()
+        try:
+            while trajectory.status == "running":
+                attempt = yield from self.ask(trajectory)
+                if attempt.action.code is None:
+                    trajectory.answers.append(self.judge(trajectory, attempt.action, start))
+                else:
+                    yield from self.execute(trajectory, attempt)
+        except KeyboardInterrupt:
+            trajectory.stopped = True
+        finally:
+            trajectory.current = None
+            start.drop()
+
+    def ask(self, trajectory: Trajectory) -> Generator[Attempt, None, Attempt]:
+        """Have the model write the next attempt, or its answer."""
+        attempt = trajectory.current = Attempt(number=len(trajectory.attempts) + 1)
+        for attempt.action in self.model.stream(trajectory):
+            yield attempt
+        return attempt
+
+    def execute(self, trajectory: Trajectory, attempt: Attempt) -> Iterator[Attempt]:
+        """Execute the attempt's code; whatever does not end well is rolled back."""
+        if trajectory.tries >= trajectory.limit:
+            trajectory.failure = f"The model went on after its last attempt; raise --attempts above {trajectory.limit}."
+            return
+        trajectory.attempts.append(attempt)
+        before = self.sandbox.checkpoint()
+        try:
+            for attempt.observation in self.sandbox.stream(attempt.action.code or ""):
+                yield attempt
+            attempt.done = True
+        finally:
+            if not attempt.succeeded:  # an error, the stop button, or a caller who went away
+                self.sandbox.rollback(before)
+                settle(attempt)
+            before.drop()
+        yield attempt
+
+    def judge(self, trajectory: Trajectory, action: Action, start: Checkpoint) -> Answer:
+        """Decide whether the task is solved: what was kept runs again from the start, then each check on it."""
+        answer = Answer(action, after=len(trajectory.attempts))
+        if action.gave_up:
+            return answer
+        if trajectory.attempts and not trajectory.kept:
+            return replace(answer, verdicts=(Verdict("an attempt succeeds", False, "No attempt has succeeded yet."),))
+        cells = [a.action.code or "" for a in trajectory.kept]
+        return replace(answer, verdicts=tuple(self.verdict(check, start, cells) for check in trajectory.checks))
+
+    def verdict(self, check: Check, start: Checkpoint, cells: Sequence[str]) -> Verdict:
+        """Execute one check in a state that only the kept code has prepared, from the task's start."""
+        seen = self.sandbox.rehearse(start, [*cells, check.code])
+        error = seen[-1].error
+        if error is None:
+            return Verdict(check.label, True)
+        where = "" if len(seen) > len(cells) else f"attempt code, run again from the start, failed in cell {len(seen)}: "
+        return Verdict(check.label, False, f"{where}{error.ename}: {error.evalue}")
+
+
+def settle(attempt: Attempt) -> None:
+    """Mark an attempt that was rolled back as done, and say so where it was interrupted."""
+    attempt.rolled_back = attempt.done = True
+    seen = attempt.observation or Observation()
+    if seen.error is None:
+        attempt.observation = replace(seen, error=CodeError("Interrupted", "Stopped by the user."))

@@ -1,0 +1,402 @@
+"""The one record: a task, the attempts made at it, and the answers given."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+Output = dict[str, Any]  # an nbformat 4.5 output, as it passed the gate
+Message = dict[str, Any]  # a message of the Messages API
+Status = Literal["running", "solved", "failed", "stopped"]
+
+_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b.")
+
+
+def plain(text: str) -> str:
+    """Return `text` without terminal escapes."""
+    return _ESCAPES.sub("", text)
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What one or more replies cost.
+
+    Parameters
+    ----------
+    input_tokens : int
+        Tokens read that were not cached (cache writes included).
+    output_tokens : int
+        Tokens written, thinking included.
+    cache_read_tokens : int
+        Tokens read from the endpoint's cache.
+    cost : float or None
+        US dollars; None where the price is not known.
+    """
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_read_tokens: int = 0
+    cost: float | None = None
+
+    def __add__(self, other: Usage) -> Usage:
+        costs = [c for c in (self.cost, other.cost) if c is not None]
+        return Usage(
+            self.input_tokens + other.input_tokens,
+            self.output_tokens + other.output_tokens,
+            self.cache_read_tokens + other.cache_read_tokens,
+            sum(costs) if costs else None,
+        )
+
+
+@dataclass(frozen=True)
+class Action:
+    """What the model wants next: code to execute, or else its answer.
+
+    Parameters
+    ----------
+    text : str
+        The explanation before the code (Markdown); the answer itself where `code` is None.
+    code : str or None
+        Python to execute. None: `text` is the answer.
+    gave_up : bool
+        The model says that it could not solve the task; only with `code` None.
+    usage : Usage
+        What the reply cost, re-asks included.
+    model : str
+        The name of the model that replied.
+    exchange : tuple of dict
+        The messages of this reply as they crossed the wire, kept to be sent again unchanged.
+    """
+
+    text: str
+    code: str | None = None
+    gave_up: bool = False
+    usage: Usage = Usage()
+    model: str = ""
+    exchange: tuple[Message, ...] = ()
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One of the user's own frames in a traceback: file, 1-based line, function, and that line's source."""
+
+    file: str
+    line: int
+    function: str
+    source: str
+
+
+@dataclass(frozen=True)
+class CodeError:
+    """How an execution ended badly.
+
+    Parameters
+    ----------
+    ename : str
+        The exception's type, or one of `TimedOut`, `OutOfMemory`, `Crashed`, `OutputLimit`,
+        `ProcessLimit`, `Interrupted`.
+    evalue : str
+        Its message.
+    traceback : list of str
+        What a notebook shows, with terminal colours.
+    frames : tuple of Frame
+        The user's frames, outermost first.
+    """
+
+    ename: str
+    evalue: str
+    traceback: list[str] = field(default_factory=list)
+    frames: tuple[Frame, ...] = ()
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What came back from executing code.
+
+    Parameters
+    ----------
+    outputs : list of dict
+        nbformat 4.5 outputs, in order, as they passed the gate. An error is also the last of them.
+    error : CodeError or None
+        None if the code ran to its end.
+    duration : float
+        Seconds.
+    notes : tuple of str
+        Sentences of the supervisor: what was cut, which process was ended, what was passed in.
+    names : dict of str to str
+        Top-level names that the code created or changed, each with a short description.
+    """
+
+    outputs: list[Output] = field(default_factory=list)
+    error: CodeError | None = None
+    duration: float = 0.0
+    notes: tuple[str, ...] = ()
+    names: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def text(self) -> str:
+        """Streams and text/plain in order, without terminal escapes."""
+        return plain("".join(_texts(self.outputs)))
+
+
+def _texts(outputs: list[Output]) -> Iterator[str]:
+    for output in outputs:
+        if output["output_type"] == "stream":
+            yield output["text"]
+        elif text := output.get("data", {}).get("text/plain"):
+            yield text if text.endswith("\n") else text + "\n"
+
+
+@dataclass(frozen=True)
+class Check:
+    """A condition the user set: a label to show and the code that raises where it does not hold."""
+
+    label: str
+    code: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of one check; `detail` is one sentence where it did not pass."""
+
+    check: str
+    passed: bool
+    detail: str = ""
+
+
+@dataclass
+class Attempt:
+    """One piece of code and what came of it; the user sees it as one cell.
+
+    Parameters
+    ----------
+    number : int
+        1-based within its task.
+    action : Action
+        Explanation and code; grows while the model writes.
+    observation : Observation or None
+        None until the code is executed; grows while it runs.
+    done : bool
+        The code has been executed, or was stopped.
+    rolled_back : bool
+        The sandbox is again as it was before this attempt.
+    accepted, discarded : bool
+        What the user said of it.
+    edited : bool
+        The code is not as the model wrote it.
+    """
+
+    number: int
+    action: Action = Action("")
+    observation: Observation | None = None
+    done: bool = False
+    rolled_back: bool = False
+    accepted: bool = False
+    discarded: bool = False
+    edited: bool = False
+
+    @property
+    def succeeded(self) -> bool:
+        """The code ran to its end without an error."""
+        return self.done and self.observation is not None and self.observation.error is None
+
+    @property
+    def status(self) -> str:
+        """One of writing, running, failed, succeeded, accepted, discarded."""
+        if self.discarded or self.accepted:
+            return "discarded" if self.discarded else "accepted"
+        if self.done:
+            return "succeeded" if self.succeeded else "failed"
+        return "writing" if self.observation is None else "running"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The model says that it is done; `verdicts` tell whether that holds.
+
+    `after` is the number of attempts that had been made before it.
+    """
+
+    action: Action
+    verdicts: tuple[Verdict, ...] = ()
+    after: int = 0
+
+    @property
+    def passed(self) -> bool:
+        """The model claims success and every check agrees."""
+        return not self.action.gave_up and all(v.passed for v in self.verdicts)
+
+
+@dataclass
+class Trajectory:
+    """A task, what the model was told with it, and all that was tried.
+
+    Parameters
+    ----------
+    task : str
+        What the user wrote.
+    context : str
+        What the model is told of the notebook and the files; fixed when the task starts.
+    checks : tuple of Check
+        Conditions that decide success together with the model's own word.
+    limit : int
+        How many attempts (and rejected answers) are made at most.
+    id : str
+        Short and unique within a notebook.
+    """
+
+    task: str
+    context: str = ""
+    checks: tuple[Check, ...] = ()
+    limit: int = 5
+    id: str = field(default_factory=lambda: secrets.token_hex(3))
+    attempts: list[Attempt] = field(default_factory=list)
+    answers: list[Answer] = field(default_factory=list)
+    current: Attempt | None = None  # what is being written or run now; `attempts` holds what was executed
+    stopped: bool = False
+    failure: str | None = None  # a sentence, where something other than the limit ended the task
+    tier: str = ""
+
+    @property
+    def history(self) -> Iterator[Attempt | Answer]:
+        """Yield attempts and answers in the order in which they came about."""
+        answers = list(self.answers)
+        for count, attempt in enumerate(self.attempts):
+            while answers and answers[0].after <= count:
+                yield answers.pop(0)
+            yield attempt
+        yield from answers
+
+    @property
+    def tries(self) -> int:
+        """Attempts made, and answers that did not pass."""
+        return len(self.attempts) + sum(not a.passed for a in self.answers)
+
+    @property
+    def answer(self) -> str | None:
+        """The model's answer once it passed; None before."""
+        passed = self.answers and self.answers[-1].passed
+        return self.answers[-1].action.text if passed else None
+
+    @property
+    def kept(self) -> list[Attempt]:
+        """The attempts whose effects are in the sandbox's state, in order."""
+        return [a for a in self.attempts if a.succeeded and not a.rolled_back and not a.discarded]
+
+    @property
+    def stuck(self) -> bool:
+        """The model repeats itself: the same failing code for the third time."""
+        codes = [(a.action.code or "").strip() for a in self.attempts if not a.succeeded]
+        return len(codes) >= 3 and codes.count(codes[-1]) >= 3
+
+    @property
+    def last(self) -> Attempt | Answer | None:
+        """What happened last."""
+        last = None
+        for last in self.history:  # noqa: B007 - the last one is what is wanted
+            pass
+        return last
+
+    @property
+    def reason(self) -> str:
+        """Why the task ended without an answer, as one sentence; empty while it runs or when solved."""
+        if self.stopped:
+            return "Stopped by the user; the sandbox is as it was before the stopped attempt."
+        if self.answer is not None:
+            return ""
+        if self.failure:
+            return self.failure
+        if self.answers and self.answers[-1].action.gave_up:
+            return f"The model gave up: {self.answers[-1].action.text}"
+        if self.stuck:
+            return "The model wrote the same failing code three times; say more in the task, or use a larger model."
+        last = self.last
+        may_answer = isinstance(last, Attempt) and last.succeeded and self.tries <= self.limit
+        if self.tries >= self.limit and not may_answer:
+            return f"Not solved within {self.limit} attempts; say more in the task, or raise --attempts."
+        return ""
+
+    @property
+    def status(self) -> Status:
+        """running, solved (the model finished and every check passed), failed or stopped."""
+        if self.stopped:
+            return "stopped"
+        if self.answer is not None:
+            return "solved"
+        return "failed" if self.reason else "running"
+
+    @property
+    def usage(self) -> Usage:
+        """The sum over all replies."""
+        actions = [entry.action for entry in self.history]
+        return sum((a.usage for a in actions), Usage())
+
+    @property
+    def model(self) -> str:
+        """The name of the model that replied last."""
+        names = [entry.action.model for entry in self.history if entry.action.model]
+        return names[-1] if names else ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON; `from_dict` reads it back."""
+        data = asdict(self)
+        data.pop("current")
+        return {"version": 1, **data}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Trajectory:
+        """Rebuild a trajectory from `to_dict`.
+
+        Raises
+        ------
+        ValueError
+            If `data` is of another version or is not a trajectory.
+        """
+        if data.get("version") != 1:
+            raise ValueError(f"unknown version of a trajectory: {data.get('version')!r}")
+        try:
+            return cls(
+                task=data["task"],
+                context=data["context"],
+                checks=tuple(Check(**c) for c in data["checks"]),
+                limit=data["limit"],
+                id=data["id"],
+                attempts=[_attempt(a) for a in data["attempts"]],
+                answers=[_answer(a) for a in data["answers"]],
+                stopped=data["stopped"],
+                failure=data["failure"],
+                tier=data["tier"],
+            )
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"not a trajectory: {error}") from error
+
+
+def _action(data: dict[str, Any]) -> Action:
+    return Action(**{**data, "usage": Usage(**data["usage"]), "exchange": tuple(data["exchange"])})
+
+
+def _observation(data: dict[str, Any] | None) -> Observation | None:
+    if data is None:
+        return None
+    error = data["error"]
+    if error is not None:
+        error = CodeError(**{**error, "frames": tuple(Frame(**f) for f in error["frames"])})
+    return Observation(**{**data, "error": error, "notes": tuple(data["notes"])})
+
+
+def _attempt(data: dict[str, Any]) -> Attempt:
+    return Attempt(**{**data, "action": _action(data["action"]), "observation": _observation(data["observation"])})
+
+
+def _answer(data: dict[str, Any]) -> Answer:
+    verdicts = tuple(Verdict(**v) for v in data["verdicts"])
+    return Answer(_action(data["action"]), verdicts, data["after"])
+
+
+def code_hash(code: str) -> str:
+    """Return the hash by which a cell's code is recognised: blake2b, 16 bytes, hexadecimal."""
+    return hashlib.blake2b(code.strip().encode("utf-8", "replace"), digest_size=16).hexdigest()
