@@ -231,6 +231,15 @@ class Answer:
         return not self.action.gave_up and all(v.passed for v in self.verdicts)
 
 
+@dataclass(frozen=True)
+class Input:
+    """A file that a task was given: its name as the code sees it, its size in bytes, its blake2b hash (hexadecimal)."""
+
+    name: str
+    size: int
+    digest: str
+
+
 @dataclass
 class Trajectory:
     """A task, what the model was told with it, and all that was tried.
@@ -247,6 +256,10 @@ class Trajectory:
         How many attempts (and rejected answers) are made at most.
     id : str
         Short and unique within a notebook.
+    inputs : tuple of Input
+        Files that the task was given, as they were when it started.
+    variables : dict of str to str
+        Values that were put into the sandbox for it: name to a Python literal, empty where there is none.
     """
 
     task: str
@@ -260,6 +273,8 @@ class Trajectory:
     stopped: bool = False
     failure: str | None = None  # a sentence, where something other than the limit ended the task
     tier: str = ""
+    inputs: tuple[Input, ...] = ()
+    variables: dict[str, str] = field(default_factory=dict)
 
     @property
     def history(self) -> Iterator[Attempt | Answer]:
@@ -370,6 +385,8 @@ class Trajectory:
                 stopped=data["stopped"],
                 failure=data["failure"],
                 tier=data["tier"],
+                inputs=tuple(Input(**i) for i in data.get("inputs", ())),
+                variables=dict(data.get("variables", {})),
             )
         except (KeyError, TypeError) as error:
             raise ValueError(f"not a trajectory: {error}") from error
