@@ -274,12 +274,12 @@ def test_older_format_4_is_brought_up_to_date(tmp_path):
         "nbformat": 4,
         "nbformat_minor": 2,
         "metadata": {},
-        "cells": [dict(cell_type="code", source=["1 +\n", "1"], metadata={}, outputs=[], execution_count=None)],
+        "cells": [{"cell_type": "code", "source": ["1 + 1\n"], "metadata": {}, "outputs": [], "execution_count": None}],
     }
     path = tmp_path / "n.ipynb"
     path.write_text(json.dumps(old))
     notebook = read_notebook(path)
-    assert notebook.nbformat_minor == 5 and notebook.cells[0].source == "1 +\n1" and notebook.cells[0].id
+    assert notebook.nbformat_minor == 5 and notebook.cells[0].source == "1 + 1\n" and notebook.cells[0].id
     write_notebook(notebook, tmp_path / "new.ipynb")
 
 
