@@ -5,6 +5,7 @@
     CodeAgentError
     ├── SandboxUnavailable      no sandbox can be started here; nothing was executed
     ├── SandboxDied             the sandbox is gone and could not be brought back
+    ├── WrongUse                an option, a file or a check that the user gave cannot be used
     ├── NotPlainData            a value may not cross the boundary (.name, .reason)
     ├── ModelError              the model gave no usable reply
     │   ├── NoModel             no key, no endpoint and no local model
@@ -60,6 +61,10 @@ class NotPlainData(CodeAgentError):
         super().__init__(f"{name!r} was not passed: {reason}.")
         self.name = name
         self.reason = reason
+
+
+class WrongUse(CodeAgentError):
+    """An option, a file or a check that the user gave cannot be used."""
 
 
 class ModelError(CodeAgentError):

@@ -1,0 +1,63 @@
+"""What looks like a key, and therefore stays in the user's kernel."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+_NAME = re.compile(
+    r"(?i)(api_?key|access_?key|private_?key|secret|passw(or)?d|passphrase|credential|auth_?token|access_?token|bearer)"
+    r"|(^|_)(token|pwd)$"
+)
+_WEAK_NAME = re.compile(r"(?i)(^|_)(keys?|tokens?|auth)(_|\d|$)")
+_VALUE = re.compile(
+    r"sk-[A-Za-z0-9_-]{16,}"
+    r"|gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}"
+    r"|AKIA[0-9A-Z]{16}|AIza[0-9A-Za-z_-]{30,}|xox[abeprs]-[\w-]{10,}|hf_[A-Za-z0-9]{20,}|pypi-[\w-]{32,}"
+    r"|eyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]+"
+    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----"
+    r"|[a-z][a-z0-9+.-]*://[^\s:/@]+:[^\s:/@]{3,}@"
+)
+_ASSIGNED = re.compile(
+    r"""(?ix) ( \b \w* (?: key | token | secret | passw(?:or)?d | passphrase | credential ) \w* ["']? \]? \s* [:=] \s*
+    [rbfu]{0,2} ) (["']) [^"'\n]{6,} \2"""
+)
+HIDDEN = "[hidden]"
+
+
+class Keys:
+    """Recognises keys by the form of a value, by a variable's name, and by what the environment holds.
+
+    Parameters
+    ----------
+    environ : mapping of str to str
+        Values of variables whose names speak of keys are recognised wherever they turn up.
+    """
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        known = {v for name, v in environ.items() if len(v) >= 8 and (_NAME.search(name) or name.endswith("_KEY"))}
+        known_pattern = "|".join(re.escape(v) for v in sorted(known, key=len, reverse=True))
+        self._text = re.compile(f"{_VALUE.pattern}|{known_pattern}" if known_pattern else _VALUE.pattern)
+        self._bytes = re.compile(self._text.pattern.encode())
+
+    def named(self, name: str, value: object = "") -> bool:
+        """Tell whether a variable is a key, by its name and the form of its value."""
+        if not isinstance(value, str | bytes | bytearray):
+            return False
+        return bool(_NAME.search(name)) or (bool(_WEAK_NAME.search(name)) and _random(value))
+
+    def within(self, data: str | bytes | memoryview) -> bool:
+        """Tell whether a key stands in `data`."""
+        if isinstance(data, str):
+            return bool(self._text.search(data))
+        return bool(self._bytes.search(data))
+
+    def hide(self, text: str) -> str:
+        """Return `text` with each key, and each text assigned to a name that speaks of one, replaced."""
+        return _ASSIGNED.sub(rf"\1\2{HIDDEN}\2", self._text.sub(HIDDEN, text))
+
+
+def _random(value: str | bytes | bytearray) -> bool:
+    text = value if isinstance(value, str) else value.decode("latin-1")
+    mixed = re.search(r"\d", text) and re.search(r"[A-Za-z]", text)
+    return len(text) >= 16 and bool(mixed) and not re.search(r"\s", text)

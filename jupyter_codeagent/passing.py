@@ -1,0 +1,285 @@
+"""What of the user's variables goes into the sandbox, and when: a sandbox around the sandbox."""
+
+from __future__ import annotations
+
+import ast
+import types
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+from jupyter_codeagent.agent import Checkpoint
+from jupyter_codeagent.errors import NotPlainData
+from jupyter_codeagent.keys import Keys
+from jupyter_codeagent.trajectory import Observation
+from jupyter_codeagent.variables import check_plain, fingerprint, literal, source_of, told
+
+
+class ValueSandbox(Protocol):
+    """A sandbox that takes values along."""
+
+    def checkpoint(self) -> Checkpoint:
+        """Keep the state as it is now."""
+
+    def rollback(self, checkpoint: Any, /) -> None:
+        """Make the state as it was at `checkpoint`."""
+
+    def stream(self, code: str, values: Mapping[str, object] | None = None) -> Iterator[Observation]:
+        """Execute with `values`; the last observation yielded is whole."""
+
+    def rehearse(
+        self, checkpoint: Any, cells: Sequence[str], values: Mapping[str, object] | None = None
+    ) -> list[Observation]:
+        """Execute `cells` aside of the state."""
+
+
+@dataclass
+class Kept:
+    """A checkpoint, together with what had been passed by then."""
+
+    inner: Checkpoint
+    passed: dict[str, str]
+
+    def drop(self) -> None:
+        """Forget it."""
+        self.inner.drop()
+
+
+@dataclass
+class Chosen:
+    """What goes in with one piece of code: values, the source of functions, why others stay, and hashes of all."""
+
+    values: dict[str, object] = field(default_factory=dict)
+    sources: list[str] = field(default_factory=list)
+    refused: dict[str, str] = field(default_factory=dict)
+    marks: dict[str, str] = field(default_factory=dict)
+
+
+class Passing:
+    """A sandbox into which the user's variables are copied when code names them.
+
+    A variable is passed when it is first named, again when the user has changed it since, and again where a
+    rollback took it away. What attempts that were kept have made of it is not overwritten otherwise.
+
+    Parameters
+    ----------
+    sandbox : ValueSandbox
+        Where code is executed.
+    variables : callable
+        Returns the user's variables as they are now.
+    keys : Keys
+        Recognises what must stay.
+    """
+
+    def __init__(self, sandbox: ValueSandbox, variables: Callable[[], Mapping[str, Any]], keys: Keys) -> None:
+        self.sandbox = sandbox
+        self.variables = variables
+        self.keys = keys
+        self.passed: dict[str, str] = {}  # name -> fingerprint of what the sandbox's state was given
+        self.made: set[str] = set()  # names that code in the sandbox has set
+        self.named: frozenset[str] = frozenset()
+        self.asked: frozenset[str] = frozenset()
+        self.log: dict[str, object] = {}
+        self._marks: dict[str, str] = {}
+
+    def begin(self, named: Iterable[str], asked: Iterable[str] = ()) -> None:
+        """Start a task that names the variables `named`; `asked` are those that the user lists with ``--with``."""
+        self.named, self.asked = frozenset(named), frozenset(asked)
+        self.log = {}
+        self._marks = {}  # a variable cannot change while a task runs, so one look per task is enough
+
+    def reset(self) -> None:
+        """Forget what was passed: the sandbox is pristine again."""
+        self.passed, self.made = {}, set()
+
+    def literals(self) -> dict[str, str]:
+        """Return what this task was given: name to a Python literal, or an empty string where there is none."""
+        return {name: literal(value) for name, value in self.log.items()}
+
+    def checkpoint(self) -> Kept:
+        """Keep the state as it is now."""
+        return Kept(self.sandbox.checkpoint(), dict(self.passed))
+
+    def rollback(self, checkpoint: Kept) -> None:
+        """Make the state as it was at `checkpoint`; values that came in since are passed again when named."""
+        self.sandbox.rollback(checkpoint.inner)
+        self.passed = dict(checkpoint.passed)
+
+    def stream(self, code: str) -> Iterator[Observation]:
+        """Pass what `code` names, execute it, and say what was passed."""
+        chosen = self.choose(code, self.passed)
+        if chosen.sources:
+            for _ in self.sandbox.stream("\n\n".join(chosen.sources)):
+                pass
+        self.passed.update(chosen.marks)
+        notes = _notes(chosen)
+        seen = Observation()
+        for seen in self.sandbox.stream(code, chosen.values or None):
+            yield replace(seen, notes=(*notes, *seen.notes))
+        if seen.error is None:
+            self.made.update(seen.names)
+
+    def rehearse(self, checkpoint: Kept, cells: Sequence[str]) -> list[Observation]:
+        """Execute `cells` aside of the state, with the values that they name and `checkpoint` lacks."""
+        chosen = self.choose("\n".join(cells), checkpoint.passed, apart=cells)
+        prelude = ["\n\n".join(chosen.sources)] if chosen.sources else []
+        seen = self.sandbox.rehearse(checkpoint.inner, [*prelude, *cells], chosen.values or None)
+        return seen[len(prelude) :] or seen
+
+    def choose(self, code: str, passed: Mapping[str, str], apart: Sequence[str] = ()) -> Chosen:
+        """Decide what goes in with `code`, given what the state has."""
+        chosen = Chosen()
+        variables = self.variables()
+        waiting = [n for cell in (apart or [code]) for n in names_used(cell)] + sorted(self.named | self.asked)
+        seen: set[str] = set()
+        while waiting:
+            name = waiting.pop(0)
+            if name in seen or name not in variables:
+                continue
+            seen.add(name)
+            try:
+                waiting += self._add(chosen, name, variables[name], passed)
+            except NotPlainData as error:
+                chosen.refused[name] = error.reason
+        return chosen
+
+    def _add(self, chosen: Chosen, name: str, value: Any, passed: Mapping[str, str]) -> list[str]:
+        """Add one variable; returns the names that it needs in turn."""
+        if isinstance(value, types.FunctionType | type):
+            source, mark = source_of(name, value), ""
+            if self.keys.within(source) or self.keys.hide(source) != source:
+                raise NotPlainData(name, "its source holds what looks like a key")
+            mark = f"source {hash(source)}"
+            if self._wanted(name, mark, passed):
+                chosen.sources.insert(0, source)
+                chosen.marks[name] = mark
+            return names_used(source)
+        if self.keys.named(name, value):
+            raise NotPlainData(name, "it looks like a key")
+        if name not in self.asked:
+            check_plain(name, value)
+        mark = self._marks.get(name) or fingerprint(name, value, self.keys)
+        self._marks[name] = mark
+        if self._wanted(name, mark, passed):
+            chosen.values[name] = self.log[name] = value
+            chosen.marks[name] = mark
+        return []
+
+    def _wanted(self, name: str, mark: str, passed: Mapping[str, str]) -> bool:
+        if name in passed:
+            return passed[name] != mark
+        return name not in self.made or name in self.named | self.asked
+
+
+def names_used(code: str) -> list[str]:
+    """Return the names that `code` reads before it has set them at top level; also where they stand in functions.
+
+    Lines that are not Python (``!ls``, ``%time``) do not hide the names in the others.
+    """
+    tree = _parsed(code)
+    reader = _Reader()
+    for statement in tree.body:
+        reader.visit(statement)
+    return list(dict.fromkeys(reader.used))
+
+
+def _parsed(code: str) -> ast.Module:
+    for text in (code, "\n".join(_without_magic(line) for line in code.splitlines())):
+        try:
+            return ast.parse(text)
+        except (SyntaxError, ValueError, RecursionError):
+            continue
+    return ast.Module(body=[], type_ignores=[])
+
+
+def _without_magic(line: str) -> str:
+    bare = line.lstrip()
+    return line[: len(line) - len(bare)] + "pass" if bare[:1] in ("!", "%", "?") else line
+
+
+class _Reader(ast.NodeVisitor):
+    """Collects names in the order of execution: what is read, and what is already set by then."""
+
+    def __init__(self) -> None:
+        self.used: list[str] = []
+        self.bound: set[str] = set()
+
+    def visit_Name(self, node: ast.Name) -> None:
+        if isinstance(node.ctx, ast.Store):
+            self.bound.add(node.id)
+        elif node.id not in self.bound:
+            self.used.append(node.id)
+
+    def visit_Assign(self, node: ast.Assign) -> None:
+        self.visit(node.value)
+        for target in node.targets:
+            self.visit(target)
+
+    def visit_AugAssign(self, node: ast.AugAssign) -> None:
+        self.visit(node.value)
+        if isinstance(node.target, ast.Name):
+            self.visit_Name(ast.Name(node.target.id, ast.Load()))
+        self.visit(node.target)
+
+    def visit_For(self, node: ast.For) -> None:
+        for part in (node.iter, node.target, *node.body, *node.orelse):
+            self.visit(part)
+
+    def visit_ListComp(self, node: ast.ListComp | ast.SetComp | ast.GeneratorExp | ast.DictComp) -> None:
+        outer = set(self.bound)
+        for generator in node.generators:
+            for part in (generator.iter, generator.target, *generator.ifs):
+                self.visit(part)
+        for part in (node.key, node.value) if isinstance(node, ast.DictComp) else (node.elt,):
+            self.visit(part)
+        self.bound = outer
+
+    visit_SetComp = visit_GeneratorExp = visit_DictComp = visit_ListComp
+
+    def visit_FunctionDef(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
+        for part in (*node.decorator_list, *node.args.defaults, *(d for d in node.args.kw_defaults if d)):
+            self.visit(part)
+        self.bound.add(node.name)
+        self._body(node.args, node.body)
+
+    visit_AsyncFunctionDef = visit_FunctionDef
+
+    def visit_Lambda(self, node: ast.Lambda) -> None:
+        self._body(node.args, [node.body])
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> None:
+        for part in (*node.decorator_list, *node.bases, *node.keywords):
+            self.visit(part)
+        outer = set(self.bound)
+        for part in node.body:
+            self.visit(part)
+        self.bound = outer | {node.name}
+
+    def visit_Import(self, node: ast.Import | ast.ImportFrom) -> None:
+        self.bound.update(alias.asname or alias.name.partition(".")[0] for alias in node.names)
+
+    visit_ImportFrom = visit_Import
+
+    def visit_ExceptHandler(self, node: ast.ExceptHandler) -> None:
+        if node.name:
+            self.bound.add(node.name)
+        self.generic_visit(node)
+
+    def _body(self, arguments: ast.arguments, body: Sequence[ast.AST]) -> None:
+        outer = set(self.bound)
+        every = (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, arguments.vararg, arguments.kwarg)
+        self.bound.update(a.arg for a in every if a)
+        self.bound.update(  # a name that a function sets anywhere is its own everywhere
+            n.id for part in body for n in ast.walk(part) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)
+        )
+        for part in body:
+            self.visit(part)
+        self.bound = outer
+
+
+def _notes(chosen: Chosen) -> tuple[str, ...]:
+    given = [f"{name} ({told(value)})" for name, value in chosen.values.items()]
+    given += [f"{name} (source)" for name in chosen.marks if name not in chosen.values]
+    notes = [f"Copied in from the notebook: {', '.join(given)}."] if given else []
+    notes += [f"'{name}' was not passed: {reason}." for name, reason in chosen.refused.items()]
+    return tuple(notes)
