@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from jupyter_codeagent.models import ScriptedModel as ScriptedModel
     from jupyter_codeagent.models import get_model as get_model
     from jupyter_codeagent.notebook import save_notebook as save_notebook
-    from jupyter_codeagent.api import verify_notebook as verify_notebook
+    from jupyter_codeagent.verify import verify_notebook as verify_notebook
     from jupyter_codeagent.sandbox import Candidate as Candidate
     from jupyter_codeagent.sandbox import Checkpoint as Checkpoint
     from jupyter_codeagent.sandbox import Sandbox as Sandbox
@@ -26,11 +26,12 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "agent": ["Agent"],
-    "api": ["solve", "data_agent", "verify_notebook"],
+    "api": ["solve", "data_agent"],
     "models": ["get_model", "ScriptedModel"],
     "notebook": ["save_notebook"],
     "sandbox": ["Sandbox", "SandboxPolicy", "Checkpoint", "Candidate"],
     "trajectory": ["Action", "Attempt", "Observation", "Trajectory"],
+    "verify": ["verify_notebook"],
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 

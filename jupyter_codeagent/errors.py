@@ -63,8 +63,8 @@ class NotPlainData(CodeAgentError):
         self.reason = reason
 
 
-class WrongUse(CodeAgentError):
-    """An option, a file or a check that the user gave cannot be used."""
+class WrongUse(CodeAgentError, ValueError):
+    """An option, a file or a check that the user gave cannot be used; also a ValueError."""
 
 
 class ModelError(CodeAgentError):

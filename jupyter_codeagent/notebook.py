@@ -266,3 +266,23 @@ def _safe_id(trajectory: Trajectory) -> str:
 def _relative(name: str) -> bool:
     path = Path(name)
     return not path.is_absolute() and ".." not in path.parts
+
+
+def runnable(notebook: Any) -> Iterator[tuple[int, str, Any]]:
+    """Yield what a run from the top executes: each cell's 1-based number, its code, and the cell.
+
+    Left out are cells tagged ``skip-execution``, cells of this package's own cell magics, and its line magics.
+    """
+    for number, cell in enumerate(notebook.cells, 1):
+        if cell.cell_type != "code" or SKIP in cell.metadata.get("tags", []):
+            continue
+        if cell.source.lstrip().startswith(("%%agent", "%%attempt")):
+            continue
+        code = without_own_magics(cell.source)
+        if code.strip():
+            yield number, code, cell
+
+
+def without_own_magics(source: str) -> str:
+    """Return `source` with this package's own line magics emptied, so that line numbers stay."""
+    return re.sub(r"(?m)^[ \t]*%(?:(?:re)?load_ext[ \t]+jupyter_codeagent|agent)\b.*$", "", source)

@@ -1,0 +1,82 @@
+"""verify_notebook: the saved file, executed top to bottom in a sandbox that nothing has touched."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from jupyter_codeagent.context import inputs
+from jupyter_codeagent.environment import packages_of
+from jupyter_codeagent.notebook import KEY, runnable
+from jupyter_codeagent.notebook_file import read_notebook
+from jupyter_codeagent.report import Difference, InputState, Report, compare, failed_with
+from jupyter_codeagent.sandbox import Sandbox, SandboxPolicy
+
+
+def verify_notebook(path: str | Path, policy: SandboxPolicy | None = None) -> Report:
+    """Execute a saved notebook top to bottom in a fresh sandbox and compare with the outputs it holds.
+
+    What is read is the file as it lies on the disk. Cells tagged ``skip-execution``, ``%%attempt`` and ``%%agent``
+    cells, and lines of this package's own magics, are left out. Text is compared after memory addresses, timings and
+    moments were taken out; of pictures it is compared that there is one. The first cell that fails ends the run.
+
+    Parameters
+    ----------
+    path : str or Path
+        The notebook.
+    policy : SandboxPolicy or None
+        None: the defaults, with the notebook's folder as working folder.
+
+    Raises
+    ------
+    NotebookError
+        If the file is missing, broken, or no Python notebook.
+    SandboxUnavailable, SandboxDied
+        If there is no sandbox, or it could not be brought back.
+    """
+    notebook = read_notebook(path)
+    folder = Path(path).resolve().parent
+    cells = list(runnable(notebook))
+    differences: list[Difference] = []
+    executed, duration = 0, 0.0
+    with Sandbox(policy or SandboxPolicy(workspace=folder)) as sandbox:
+        for number, code, cell in cells:
+            seen = sandbox.execute(code)
+            executed, duration = executed + 1, duration + seen.duration
+            failed, expected = seen.error.ename if seen.error else "", failed_with(cell.outputs)
+            differences += _ended(number, failed, seen.error.evalue if seen.error else "", expected)
+            differences += compare(number, cell.outputs, seen.outputs) if failed == expected else []
+            if failed and "raises-exception" not in cell.metadata.get("tags", []):
+                break
+        sandbox.start()
+        tier = sandbox.tier
+    if left := len(cells) - executed:
+        differences.append(Difference(cells[executed][0], "not run", f"it and {left - 1} more were not executed."))
+    found = packages_of(code for _, code, _ in cells)
+    return Report(str(path), tuple(differences), executed, found, _inputs(notebook, folder), duration, tier)
+
+
+def _ended(number: int, failed: str, message: str, expected: str) -> list[Difference]:
+    if failed == expected:
+        return []
+    if not failed:
+        return [Difference(number, "missing", f"it ended with {expected} in the file and runs through now.", expected)]
+    return [Difference(number, "error", f"{failed}: {message[:300]}", expected, failed)]
+
+
+def _inputs(notebook: Any, folder: Path) -> tuple[InputState, ...]:
+    record = notebook.metadata.get(KEY)
+    listed = record.get("inputs") if isinstance(record, dict) else None
+    found = []
+    for item in listed if isinstance(listed, list) else []:
+        name, expected = (item.get("name"), item.get("blake2b")) if isinstance(item, dict) else (None, None)
+        # metadata may say anything: only files below the notebook's folder are looked at
+        if isinstance(name, str) and (folder / name).resolve().is_relative_to(folder):
+            found.append(InputState(name, _state(folder / name, expected)))
+    return tuple(found)
+
+
+def _state(path: Path, expected: object) -> str:
+    if not path.is_file():
+        return "missing"
+    return "same" if inputs([path.name], path.parent)[0].digest == expected else "changed"
