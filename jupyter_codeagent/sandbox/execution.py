@@ -1,0 +1,231 @@
+"""One execution in one state: its output, its limits, and how it ends."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from select import POLLIN, poll
+
+from jupyter_codeagent.sandbox import gate
+from jupyter_codeagent.sandbox.policy import MIB, SandboxPolicy
+from jupyter_codeagent.sandbox.state import Gone, State, memory
+from jupyter_codeagent.trajectory import CodeError, Observation
+
+SHOW = 0.08  # seconds between two looks at a growing observation
+WATCH = 0.1  # seconds between two looks at memory
+AGAIN, GIVE_UP = 0.3, 0.7  # seconds after which an interrupt is repeated, and after which the process is killed
+KINDS = {ord("o"): "stdout", ord("e"): "stderr"}
+
+
+class Execution:
+    """Executes one piece of code.
+
+    Parameters
+    ----------
+    state : State
+        The process that does it.
+    policy : SandboxPolicy
+        Limits.
+    others : callable
+        Returns the pids of all processes that count towards the limits.
+    """
+
+    def __init__(self, state: State, policy: SandboxPolicy, others: Callable[[], list[int]]) -> None:
+        self.state, self.policy, self.others = state, policy, others
+        self.collector = gate.Collector()
+        self.received = 0
+        self.reason = ""  # why it is being stopped: an ename of ours
+        self.signals: list[float] = []  # when to interrupt again, and last when to kill
+        self.error: CodeError | None = None
+        self.names: dict[str, str] = {}
+        self.notes: list[str] = []
+        self.over = self.died = False
+        self.late = 0
+        self.started = self.shown = self.watched = 0.0
+        self.kills = oom_kills()
+
+    def run(self, code: str) -> Iterator[Observation]:
+        """Yield the observation as it grows. A KeyboardInterrupt stops the code, and is raised again at the end."""
+        stopped = False
+        self.started = self.shown = self.watched = time.monotonic()
+        try:
+            self.state.wire.send({"op": "execute", "code": code, "id": 0})
+        except Gone:
+            self.ended()
+        while not self.over:
+            try:
+                if self.step():
+                    yield self.observation()
+            except KeyboardInterrupt:
+                stopped = True
+                self.stop("Interrupted")
+        yield self.observation()
+        if stopped:
+            raise KeyboardInterrupt
+
+    def step(self) -> bool:
+        """Take what has arrived and see to the limits; True when it is time to show something."""
+        watching = poll()
+        for fd in (self.state.wire.socket.fileno(), self.state.pidfd, *self.state.pipes):
+            watching.register(fd, POLLIN)
+        ready = {fd for fd, _ in watching.poll(50)}
+        alive = not ready or self.take(ready)
+        now = time.monotonic()
+        if not self.over:
+            if not alive:
+                self.ended()
+            else:
+                self.limits(now)
+        if self.over or not ready - {self.state.pidfd} or now - self.shown < SHOW:
+            return False
+        self.shown = now
+        return True
+
+    def take(self, ready: set[int]) -> bool:
+        """Read from the descriptors that are ready; False when the process is gone."""
+        for fd, name in self.state.pipes.items():
+            if fd in ready:
+                self.pipe(fd, name)
+        open_ = True
+        try:
+            if self.state.wire.socket.fileno() in ready:
+                open_ = self.state.wire.read()
+                for kind, payload in self.state.wire.frames():
+                    self.frame(kind, payload)
+        except gate.Violation as error:
+            self.notes.append(f"The sandbox's process broke the protocol ({error}) and was ended.")
+            return False
+        return self.over or (open_ and self.state.pidfd not in ready)
+
+    def pipe(self, fd: int, name: str) -> bool:
+        """Read one piece from a pipe; False when there is none."""
+        try:
+            data = os.read(fd, 2**16)
+        except BlockingIOError:
+            return False
+        if data and self.count(len(data)):
+            self.collector.stream(name, data, raw=True)
+        return bool(data)
+
+    def frame(self, kind: int, payload: bytes) -> None:
+        """Take one message from the worker."""
+        if kind in KINDS:
+            if self.count(len(payload)):
+                self.collector.stream(KINDS[kind], payload)
+            return
+        if kind == ord("l"):
+            self.late += len(payload)
+            return
+        message = gate.parse(payload)
+        op = message.get("op")
+        if op == "done":
+            self.done(message)
+        elif op == "output" and self.count(len(payload)):
+            self.collector.display(message)
+        elif op == "clear":
+            self.collector.clear(message)
+
+    def count(self, size: int) -> bool:
+        """Add to the bytes received; False once there are too many."""
+        self.received += size
+        if self.received > self.policy.output:
+            self.stop("OutputLimit")
+        return self.reason != "OutputLimit"
+
+    def limits(self, now: float) -> None:
+        """Stop what runs too long or uses too much; interrupt again, or kill, what does not stop."""
+        if not self.reason and now - self.started > self.policy.timeout:
+            self.stop("TimedOut")
+        if now - self.watched > WATCH:
+            self.watched = now
+            if memory(self.others(), self.policy.memory) > self.policy.memory:
+                self.reason = "OutOfMemory"
+                self.state.kill()
+        while self.signals and now >= self.signals[0]:
+            self.signals.pop(0)
+            if self.signals:
+                self.state.interrupt()
+            else:
+                self.state.kill()
+
+    def stop(self, reason: str) -> None:
+        """Interrupt the code, the first time; a second call changes nothing."""
+        if not self.reason and not self.over:
+            now = time.monotonic()
+            self.reason, self.signals = reason, [now + AGAIN, now + GIVE_UP]
+            self.state.interrupt()
+
+    def done(self, message: dict[str, object]) -> None:
+        """The code has come to an end, and the process lives."""
+        self.over = True
+        for fd, name in self.state.pipes.items():  # what was written before is in the pipes
+            while self.received <= self.policy.output and self.pipe(fd, name):
+                pass
+        self.error = gate.error(message.get("error"))
+        self.names = gate.names(message.get("names"))
+        if self.reason and (self.error is not None or self.reason == "OutputLimit"):
+            self.error = CodeError(self.reason, self.sentence(), frames=self.error.frames if self.error else ())
+        if self.error:
+            self.explain(self.error)
+
+    def ended(self) -> None:
+        """The process is gone: find out why."""
+        self.over = self.died = True
+        self.state.kill()
+        code = self.state.status_at_end()
+        if not self.reason:
+            killed = code == -signal.SIGKILL and oom_kills() > self.kills
+            self.reason = "OutOfMemory" if killed else "Crashed"
+        self.error = CodeError(self.reason, self.sentence(code))
+        self.notes.append("The process was ended; the sandbox is as it was before this code.")
+
+    def sentence(self, code: int | None = None) -> str:
+        """Say what ended the code, with the value, and what to do."""
+        if self.reason == "TimedOut":
+            return f"The code ran longer than {self.policy.timeout:g} s and was stopped; make it faster or raise the timeout."
+        if self.reason == "OutputLimit":
+            return f"More than {self.policy.output:,} bytes of output; print less."
+        if self.reason == "OutOfMemory":
+            return f"More than {self.policy.memory // MIB:,} MiB of memory were used; work on less data at a time or raise the limit."
+        if self.reason == "Interrupted":
+            return "Stopped by the user."
+        if code is not None and code < 0:
+            return f"The process was ended by {signal.Signals(-code).name} ({signal.strsignal(-code)})."
+        how = f" with exit status {code}" if code is not None else ""
+        return f"The process ended itself{how}; code must not call os._exit or crash the interpreter."
+
+    def explain(self, error: CodeError) -> None:
+        """Add what an error of the system's means here."""
+        text = f"{error.ename}: {error.evalue}"
+        if error.ename == "MemoryError" or "Unable to allocate" in text:
+            self.notes.append(f"The sandbox's memory limit is {self.policy.memory // MIB:,} MiB.")
+        if f"[Errno {errno.ENOSPC}]" in text or "No space left" in text:
+            self.notes.append(f"The sandbox's disk limit is {self.policy.disk // MIB:,} MiB.")
+        if f"[Errno {errno.EAGAIN}]" in text or "can't start new thread" in text:
+            self.notes.append(f"The sandbox allows {self.policy.processes} processes and threads at one time.")
+
+    def observation(self) -> Observation:
+        """Return what has been seen so far."""
+        outputs = self.collector.outputs()
+        if self.error is not None:
+            outputs.append(gate.error_output(self.error))
+        notes = list(self.notes)
+        if self.collector.left_out:
+            notes.append(
+                f"{self.collector.left_out} more outputs were left out; {gate.OUTPUTS} (and {gate.IMAGES} images) are kept."
+            )
+        if self.late:
+            notes.append(f"{self.late:,} bytes of output by threads of earlier code were left out.")
+        return Observation(outputs, self.error, time.monotonic() - self.started, tuple(notes), self.names)
+
+
+def oom_kills() -> int:
+    """Return how many processes the kernel has killed for lack of memory since it started."""
+    for line in Path("/proc/vmstat").read_text().splitlines():
+        if line.startswith("oom_kill "):
+            return int(line.split()[1])
+    return 0

