@@ -16,6 +16,7 @@ from jupyter_codeagent.sandbox.state import Gone, State, memory
 from jupyter_codeagent.trajectory import CodeError, Observation
 
 SHOW = 0.08  # seconds between two looks at a growing observation
+CROWDED = 0.5  # seconds at the process limit after which the process is ended
 WATCH = 0.1  # seconds between two looks at memory
 AGAIN, GIVE_UP = 0.3, 0.7  # seconds after which an interrupt is repeated, and after which the process is killed
 KINDS = {ord("o"): "stdout", ord("e"): "stderr"}
@@ -45,13 +46,13 @@ class Execution:
         self.notes: list[str] = []
         self.over = self.died = False
         self.late = 0
-        self.started = self.shown = self.watched = 0.0
+        self.started = self.shown = self.watched = self.crowded = 0.0
         self.kills = oom_kills()
 
     def run(self, code: str) -> Iterator[Observation]:
         """Yield the observation as it grows. A KeyboardInterrupt stops the code, and is raised again at the end."""
         stopped = False
-        self.started = self.shown = self.watched = time.monotonic()
+        self.started = self.shown = self.watched = self.crowded = time.monotonic()
         try:
             self.state.wire.send({"op": "execute", "code": code, "id": 0})
         except Gone:
@@ -142,15 +143,26 @@ class Execution:
             self.stop("TimedOut")
         if now - self.watched > WATCH:
             self.watched = now
-            if memory(self.others(), self.policy.memory) > self.policy.memory:
-                self.reason = "OutOfMemory"
-                self.state.kill()
+            self.count_processes(now, self.others())
         while self.signals and now >= self.signals[0]:
             self.signals.pop(0)
             if self.signals:
                 self.state.interrupt()
             else:
                 self.state.kill()
+
+    def count_processes(self, now: float, pids: list[int]) -> None:
+        """End what uses too much memory, or has been at the process limit for a while (a fork bomb stays there)."""
+        if len(pids) < self.policy.processes - 8:
+            self.crowded = now
+            if memory(pids, self.policy.memory) <= self.policy.memory:
+                return
+            self.reason = "OutOfMemory"
+        elif now - self.crowded > CROWDED:
+            self.reason = "ProcessLimit"
+        else:
+            return
+        self.state.kill()
 
     def stop(self, reason: str) -> None:
         """Interrupt the code, the first time; a second call changes nothing."""
@@ -167,7 +179,7 @@ class Execution:
                 pass
         self.error = gate.error(message.get("error"))
         self.names = gate.names(message.get("names"))
-        if self.reason and (self.error is not None or self.reason == "OutputLimit"):
+        if self.reason:  # also where the code did not notice: a shell command swallows the interrupt
             self.error = CodeError(self.reason, self.sentence(), frames=self.error.frames if self.error else ())
         if self.error:
             self.explain(self.error)
@@ -191,6 +203,8 @@ class Execution:
             return f"More than {self.policy.output:,} bytes of output; print less."
         if self.reason == "OutOfMemory":
             return f"More than {self.policy.memory // MIB:,} MiB of memory were used; work on less data at a time or raise the limit."
+        if self.reason == "ProcessLimit":
+            return f"The code kept {self.policy.processes} processes busy, which is the limit; start fewer or raise it."
         if self.reason == "Interrupted":
             return "Stopped by the user."
         if code is not None and code < 0:

@@ -194,7 +194,13 @@ class Sandbox:
         archive = memory_file("workspace", workspace.archive)
         try:
             zygote.wire.send(
-                {"op": "start", "limits": self._limits(), "cpus": self.policy.cpus, "workspace": workspace.path},
+                {
+                    "op": "start",
+                    "limits": self._limits(),
+                    "output": self.policy.output,
+                    "cpus": self.policy.cpus,
+                    "workspace": workspace.path,
+                },
                 [archive],
             )
             zygote.wait("ready", START)
@@ -230,7 +236,7 @@ class Sandbox:
     def _activate(self, state: State) -> None:
         """Make `state` the live one."""
         try:
-            state.shield(self._protected(), "activate", "active")
+            state.shield(self._protected())
         except (Gone, gate.Violation):
             state.kill()
             state.close()
@@ -420,7 +426,12 @@ class Sandbox:
         """Put values into a state."""
         assert cell.parcel is not None
         self._dirty = True
-        failed = state.ask("values", "received", [cell.parcel.fd], values=cell.parcel.index).get("failed")
+        try:
+            failed = state.ask("values", "received", [cell.parcel.fd], values=cell.parcel.index).get("failed")
+        except (Gone, gate.Violation) as error:
+            self._restore(self._safe)
+            name = next(iter(cell.parcel.index))
+            raise NotPlainData(name, f"the sandbox's process ended while it was copied ({error})") from error
         if isinstance(failed, dict) and failed:
             name, reason = next(iter(failed.items()))
             raise NotPlainData(gate.bare(name, 100), f"it cannot be rebuilt in the sandbox ({gate.bare(reason, 300)})")
@@ -589,7 +600,7 @@ def complaint(process: subprocess.Popen[bytes]) -> str:
     deadline = time.monotonic() + 1
     while process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
-    if process.stderr is None or not readable(process.stderr.fileno(), 0):
+    if process.stderr is None or not readable(0, process.stderr.fileno()):
         return ""
     lines = os.read(process.stderr.fileno(), 2**16).decode("utf-8", "replace").strip().splitlines()
     return gate.bare(lines[-1] if lines else "", 500)

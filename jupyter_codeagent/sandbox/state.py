@@ -135,9 +135,9 @@ class State:
                 if kind == ord("j") and (message := gate.parse(payload)).get("op") == op:
                     return message
             left = deadline - time.monotonic()
-            if left <= 0 or not readable(self.wire.socket.fileno(), left):
+            if left <= 0 or not readable(left, self.wire.socket.fileno(), self.pidfd):
                 raise Gone(f"no {op!r} within {seconds:.0f} s")
-            if not self.wire.read():
+            if not self.wire.read() or not (self.wire.buffer or self.pidfd < 0 or self.alive):
                 raise Gone(f"the process ended before {op!r}")
 
     def ask(self, op: str, reply: str, fds: Sequence[int] = (), **content: Any) -> dict[str, Any]:
@@ -172,11 +172,11 @@ class State:
             raise Gone(str(error)) from error
         return child
 
-    def shield(self, others: Sequence[State], op: str = "protect", reply: str = "protected") -> None:
+    def shield(self, others: Sequence[State]) -> None:
         """Take away this process's ways to signal `others`, for good; raises Gone if the kernel says it is not so."""
         missing = [other.inner for other in others if other.inner not in self.shields and other is not self]
         before = status(self.pid).get("Seccomp_filters")
-        self.ask(op, reply, filters=[base64.b64encode(seccomp.shield(pid)).decode() for pid in missing])
+        self.ask("protect", "protected", filters=[base64.b64encode(seccomp.shield(pid)).decode() for pid in missing])
         after = status(self.pid).get("Seccomp_filters")
         if before is not None and after is not None and int(after) < int(before) + len(missing):
             raise Gone("a filter was not loaded")
@@ -185,7 +185,7 @@ class State:
     @property
     def alive(self) -> bool:
         """The process exists and has not ended."""
-        return self.pidfd >= 0 and not readable(self.pidfd, 0)
+        return self.pidfd >= 0 and not readable(0, self.pidfd)
 
     def interrupt(self) -> None:
         """Send SIGINT to the process and those of its children that are in its process group."""
@@ -202,7 +202,7 @@ class State:
                 signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
             except ProcessLookupError:
                 pass
-            readable(self.pidfd, HANDSHAKE)
+            readable(HANDSHAKE, self.pidfd)
 
     def status_at_end(self) -> int | None:
         """Return how the ended process ended, as subprocess gives it; None if its parent does not know."""
@@ -227,10 +227,12 @@ class State:
         self.pipes, self.pidfd = {}, -1
 
 
-def readable(fd: int, seconds: float) -> bool:
-    """Wait until `fd` can be read, or has ended."""
+def readable(seconds: float, *fds: int) -> bool:
+    """Wait until one of `fds` can be read or has ended; negative ones are left out."""
     poll = select.poll()
-    poll.register(fd, select.POLLIN)
+    for fd in fds:
+        if fd >= 0:
+            poll.register(fd, select.POLLIN)
     return bool(poll.poll(max(0, seconds) * 1000))
 
 

@@ -24,6 +24,7 @@ import mmap
 import os
 import pickle
 import queue
+import re
 import resource
 import signal
 import socket
@@ -32,6 +33,7 @@ import sys
 import tarfile
 import threading
 import traceback
+import warnings
 from typing import Any
 
 PR_SET_DUMPABLE = 4
@@ -41,6 +43,8 @@ SYS_SECCOMP = {"x86_64": 317, "aarch64": 277}
 PIECE = 2**18  # a longer text is sent in pieces of this many characters
 TEXT_CAP = 2**20  # characters kept of one text representation or traceback
 BINARY_CAP = 8 * 2**20  # characters kept of one encoded image
+
+CELL = re.compile(r"<ipython-input-(\d+)-\w+>")
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -136,6 +140,7 @@ class Worker:
         self.lock = threading.RLock()  # threads of the code print too
         self.shell: Any = None
         self.caught: dict[str, Any] | None = None
+        self.text_cap = TEXT_CAP
         self.earlier: set[int | None] = set()  # threads that were there before the cell
 
     # -- the zygote -----------------------------------------------------------------------------
@@ -150,6 +155,7 @@ class Worker:
             resource.setrlimit(limit, (value, value))
         if started["cpus"]:
             os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: started["cpus"]])
+        self.text_cap = min(TEXT_CAP, started["output"] // 4)
         self.unpack(started["workspace"])
         self.make_shell()
         gc.collect()
@@ -217,6 +223,8 @@ class Worker:
 
             def ask_exit(self) -> None: ...
 
+            def enable_gui(self, gui: Any = None) -> None: ...
+
         config = Config()
         config.HistoryManager.enabled = False
         config.InteractiveShell.colors = "linux"
@@ -230,6 +238,7 @@ class Worker:
         import getpass
 
         getpass.getpass = refuse_input  # type: ignore[assignment]
+        warnings.filterwarnings("ignore", message="To exit: use")  # there is nothing to leave
         sys.path[0] = ""
         sys.stdin = open(os.devnull)  # noqa: SIM115, PTH123 - for the life of the process
         sys.stdout = Stream(self, b"o", 1)  # type: ignore[assignment]
@@ -252,10 +261,6 @@ class Worker:
             op, fds = request["op"], self.channel.fds
             if op == "fork":
                 self.fork(fds)
-            elif op == "activate":
-                self.protect(request["filters"])
-                self.wake()
-                self.channel.send({"op": "active"})
             elif op == "protect":
                 self.protect(request["filters"])
                 self.channel.send({"op": "protected"})
@@ -286,10 +291,6 @@ class Worker:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         libc.prctl(PR_SET_DUMPABLE, 0)
         self.channel.send({"op": "hello"})
-
-    def wake(self) -> None:
-        """Become the live state."""
-        signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def protect(self, filters: list[str]) -> None:
         """Take away this process's ways to signal others, for good."""
@@ -333,20 +334,28 @@ class Worker:
         before = {name: id(value) for name, value in self.shell.user_ns.items()}
         names: dict[str, str] = {}
         try:
-            result = self.shell.run_cell(code, store_history=True)
-            if os.getpid() != self.pid:
-                os._exit(0)  # a fork made by the code ends with the cell
-            if not result.success and self.caught is None:
-                error = result.error_before_exec or result.error_in_exec
-                self.failed(type(error), error, [])
-            names = self.changed(before)
-        except KeyboardInterrupt:  # between the cell's end and the line that turns interrupts off
+            try:
+                signal.signal(signal.SIGINT, signal.default_int_handler)
+                self.run(code)
+                names = self.changed(before)
+            finally:
+                signal.signal(signal.SIGINT, signal.SIG_IGN)
+        except KeyboardInterrupt:  # it came between the lines above, not in the cell
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
             self.caught = self.caught or {"ename": "KeyboardInterrupt", "evalue": "", "traceback": [], "frames": []}
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        sys.stdout.flush()
-        sys.stderr.flush()
+        with contextlib.suppress(Exception):  # the code may have put anything in their place
+            sys.stdout.flush()
+            sys.stderr.flush()
         self.send({"op": "done", "id": identity, "error": self.caught, "names": names})
-        self.wake()
+
+    def run(self, code: str) -> None:
+        """Run a cell; what it raises is kept in `caught`."""
+        result = self.shell.run_cell(code, store_history=True)
+        if os.getpid() != self.pid:
+            os._exit(0)  # a fork made by the code ends with the cell
+        if not result.success and self.caught is None:
+            error = result.error_before_exec or result.error_in_exec
+            self.failed(type(error), error, [])
 
     def send(self, message: dict[str, Any]) -> None:
         if os.getpid() == self.pid:
@@ -362,7 +371,7 @@ class Worker:
             if isinstance(value, str):
                 image = str(mime).startswith("image/") and mime != "image/svg+xml"
                 if not image:
-                    clean[str(mime)] = cut(value, TEXT_CAP)
+                    clean[str(mime)] = cut(value, self.text_cap)
                 elif len(value) <= BINARY_CAP:
                     clean[str(mime)] = value
         self.send(
@@ -378,13 +387,13 @@ class Worker:
     def failed(self, etype: Any, evalue: Any, lines: list[str]) -> None:
         """Keep the error that ended the cell."""
         try:
-            text = str(evalue)
+            text = CELL.sub(r"cell \1", str(evalue))
         except Exception as error:  # noqa: BLE001 - a broken __str__ is the code's affair
             text = f"<no text: {type(error).__name__}>"
         self.caught = {
             "ename": cut(str(getattr(etype, "__name__", etype)), 200),
-            "evalue": cut(text, TEXT_CAP // 16),
-            "traceback": cut("\n".join(lines), TEXT_CAP // 4).split("\n"),
+            "evalue": cut(text, self.text_cap // 16),
+            "traceback": cut("\n".join(lines), self.text_cap // 4).split("\n"),
             "frames": frames_of(evalue),
         }
 
@@ -421,7 +430,9 @@ def after_fork() -> None:
     """Give thread pools a new start: their threads did not come along."""
     module = sys.modules.get("concurrent.futures.thread")
     if module:
-        for pool in [o for o in gc.get_objects() if isinstance(o, module.ThreadPoolExecutor)]:
+        # each worker thread holds a weak reference to its pool as its first argument
+        references = [thread._args[0] for thread in list(module._threads_queues) if getattr(thread, "_args", None)]
+        for pool in {id(p): p for p in (reference() for reference in references) if p is not None}.values():
             pool._threads.clear()
             pool._idle_semaphore = threading.Semaphore(0)
             pool._work_queue = queue.SimpleQueue()

@@ -85,7 +85,7 @@ def too_wide(folder: Path) -> bool:
         or folder in home.parents
         or folder == Path("/")
         or str(folder) in ("/tmp", "/usr", "/etc", "/var")
-    )  # noqa: S108
+    )
 
 
 def plan(workspace: str | Path | None, files: tuple[str | Path, ...]) -> Workspace:
@@ -152,7 +152,7 @@ def _walk(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
                         entry.name in SKIPPED
                         or secret(entry.name)
                         or os.path.exists(os.path.join(entry.path, "pyvenv.cfg"))
-                    ):  # noqa: PTH110, PTH118
+                    ):
                         continue
                     if not os.access(entry.path, os.R_OK | os.X_OK):
                         continue
