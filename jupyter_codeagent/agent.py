@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from jupyter_codeagent.trajectory import (
     Action,
@@ -33,18 +33,18 @@ class Checkpoint(Protocol):
 
 
 class Sandbox(Protocol):
-    """Where code is executed."""
+    """Where code is executed. The checkpoints that it takes are those that it gave (hence `Any`)."""
 
     def checkpoint(self) -> Checkpoint:
         """Keep the state as it is now."""
 
-    def rollback(self, checkpoint: Checkpoint) -> None:
+    def rollback(self, checkpoint: Any, /) -> None:
         """Make the state as it was at `checkpoint`, which stays usable."""
 
     def stream(self, code: str) -> Iterator[Observation]:
         """Execute, yielding the observation as it grows; the last one yielded is whole."""
 
-    def rehearse(self, checkpoint: Checkpoint, cells: Sequence[str]) -> list[Observation]:
+    def rehearse(self, checkpoint: Any, /, cells: Sequence[str]) -> list[Observation]:
         """Execute `cells` from `checkpoint` aside of the state, up to the first error, and throw that away."""
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from jupyter_codeagent.environment import packages_of
 from jupyter_codeagent.errors import NotebookError
 from jupyter_codeagent.notebook_file import check_writable, write_notebook
-from jupyter_codeagent.trajectory import Attempt, Output, Trajectory, code_hash
+from jupyter_codeagent.trajectory import Attempt, Observation, Output, Trajectory, Usage, code_hash
 
 KEY = "jupyter_codeagent"  # the name of our part of the metadata
 SKIP = "skip-execution"  # the tag by which nbclient and papermill leave a cell out
@@ -100,6 +100,21 @@ def notebook_record(trajectory: Trajectory) -> dict[str, Any]:
     }
 
 
+def merged_record(trajectories: Sequence[Trajectory]) -> dict[str, Any]:
+    """Return what a notebook's metadata says where it holds several tasks: sums, and the worst status."""
+    records = [notebook_record(t) for t in trajectories]
+    order = ["solved", "running", "failed", "stopped"]
+    return {
+        **records[-1],
+        "status": max((r["status"] for r in records), key=order.index),
+        "attempts": sum(r["attempts"] for r in records),
+        "tokens": _tokens(sum((t.usage for t in trajectories), Usage())),
+        "checks": [c for r in records for c in r["checks"]],
+        "inputs": list({i["name"]: i for r in records for i in r["inputs"]}.values()),
+        "environment": {name: version for r in records for name, version in r["environment"].items()},
+    }
+
+
 def attempt_record(trajectory: Trajectory, attempt: Attempt, role: str) -> dict[str, Any]:
     """Return what a cell's metadata says of the attempt it holds; `role` is "accepted" or "attempt"."""
     status = {"writing": "running"}.get(attempt.status, attempt.status)
@@ -154,7 +169,7 @@ def _accepted_cells(trajectory: Trajectory, attempt: Attempt) -> Iterator[Any]:
     if text := attempt.action.text.strip():
         yield _markdown(text, _part(trajectory, "explanation"))
     metadata = {KEY: attempt_record(trajectory, attempt, "accepted")}
-    yield _code(attempt.action.code or "", _outputs(attempt), metadata)
+    yield _code(attempt.action.code or "", outputs_of(attempt.observation), metadata)
 
 
 def _attempt_cell(trajectory: Trajectory, attempt: Attempt) -> Any:
@@ -165,7 +180,7 @@ def _attempt_cell(trajectory: Trajectory, attempt: Attempt) -> Any:
         "collapsed": True,
         "jupyter": {"source_hidden": True, "outputs_hidden": True},
     }
-    return _code(source, _outputs(attempt), metadata)
+    return _code(source, outputs_of(attempt.observation), metadata)
 
 
 def _answer_cell(trajectory: Trajectory) -> Any:
@@ -210,9 +225,10 @@ def harmless(text: str) -> str:
     return _ACTIVE.sub("&lt;", text.replace("![", "!\\["))
 
 
-def _outputs(attempt: Attempt) -> list[Any]:
-    seen = attempt.observation
-    return [node for output in (seen.outputs if seen else []) if (node := _output(output)) is not None]
+def outputs_of(observation: Observation | None) -> list[Any]:
+    """Return the outputs as they may stand in a notebook's file."""
+    outputs = observation.outputs if observation else []
+    return [node for output in outputs if (node := _output(output)) is not None]
 
 
 def _output(output: Output) -> Any:

@@ -51,12 +51,13 @@ def _loaded(path: Path) -> Any:
 
 def _valid(data: dict[str, Any], path: str | Path) -> Any:
     import nbformat
-    from nbformat.v4 import rwbase
+    import nbformat.v4.rwbase
 
+    v4: Any = nbformat.v4  # its functions have no types
     try:
-        notebook = rwbase.rejoin_lines(nbformat.from_dict(data))
+        notebook = v4.rwbase.rejoin_lines(v4.nbjson.from_dict(data))
         if notebook.get("nbformat_minor", 0) < 5:
-            notebook = nbformat.v4.upgrade(notebook)
+            notebook = v4.upgrade(notebook)
         _mend_ids(notebook.cells)
         nbformat.validate(notebook)
     except (nbformat.ValidationError, AttributeError, KeyError, TypeError, ValueError) as error:
@@ -106,7 +107,8 @@ def write_notebook(notebook: Any, path: str | Path, overwrite: bool = False) -> 
     except nbformat.ValidationError as error:
         raise NotebookError(f"{str(path)!r} was not written: {str(error).splitlines()[0]}") from None
     check_writable(path, overwrite)
-    text = nbformat.writes(notebook, version=nbformat.NO_CONVERT) + "\n"
+    v4: Any = nbformat.v4  # its functions have no types
+    text = v4.writes(notebook).rstrip("\n") + "\n"
     try:
         _replace(path, text.encode("utf-8"), overwrite)
     except FileExistsError:

@@ -1,0 +1,304 @@
+"""What the sub-commands of `jupyter codeagent` do; each returns its exit status."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from argparse import Namespace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jupyter_codeagent.agent import Model
+from jupyter_codeagent.errors import (
+    CodeAgentError,
+    ModelError,
+    NoModel,
+    NotebookError,
+    Offline,
+    SandboxUnavailable,
+    UnknownModel,
+    WeightsError,
+    WrongKey,
+    WrongUse,
+)
+from jupyter_codeagent.terminal import Terminal
+from jupyter_codeagent.trajectory import Attempt, Trajectory
+
+if TYPE_CHECKING:
+    from jupyter_codeagent.headless import NotebookRun
+
+# What the user has to mend before it can work; all other failures are work that did not succeed.
+_MISSING = (WrongUse, NotebookError, SandboxUnavailable, NoModel, WrongKey, UnknownModel, Offline, WeightsError)
+STOPPED = 130  # what a shell expects of a program that Ctrl-C ended
+
+
+def start(name: str, options: Namespace) -> int:
+    """Carry out sub-command `name`: 0 success, 1 not, 2 wrong use or a missing part, 130 stopped by Ctrl-C."""
+    try:
+        return _COMMANDS[name](options)
+    except KeyboardInterrupt:
+        tell("Stopped; nothing was written.")
+        return STOPPED
+    except CodeAgentError as error:
+        tell(str(error))
+        if getattr(options, "json", False):
+            write_json({"error": {"type": type(error).__name__, "message": str(error)}})
+        return 2 if isinstance(error, _MISSING) else 1
+
+
+def tell(text: str) -> None:
+    """Write a line for people, on standard error."""
+    sys.stderr.write(text + "\n")
+
+
+def write_json(data: object) -> None:
+    """Write the one object of ``--json``."""
+    sys.stdout.write(json.dumps(data, ensure_ascii=True, default=str) + "\n")
+    sys.stdout.flush()
+
+
+def _run(options: Namespace) -> int:
+    return _run_task(options) if options.task is not None else _run_notebook(options)
+
+
+def _run_task(options: Namespace) -> int:
+    out = _output(options, Path(f"{slug(options.task)}.solved.ipynb"))
+    with Terminal() as view:
+        done = solve_task(view, options, out)
+    return _finish(options, [done.trajectory], done.saved, done.failure)
+
+
+@dataclass(frozen=True)
+class Done:
+    """A task that has ended: its record, the notebook that was written, and the model's failure if that ended it."""
+
+    trajectory: Trajectory
+    saved: Path | None
+    failure: ModelError | None
+
+
+def solve_task(view: Terminal, options: Namespace, out: Path) -> Done:
+    """Solve the task of `options` before the user's eyes, and write the notebook."""
+    from jupyter_codeagent.api import prepared
+    from jupyter_codeagent.notebook import save_notebook
+    from jupyter_codeagent.sandbox import SandboxPolicy
+
+    with prepared(
+        options.task,
+        files=options.files,
+        model=shown_choice(view, options.model),
+        max_attempts=options.attempts,
+        checks=options.check,
+        tests=options.test,
+        policy=SandboxPolicy(memory=options.memory, timeout=options.timeout),
+    ) as (agent, trajectory):
+        failure = watch(view, agent.watch(trajectory), trajectory)
+    saved = None
+    if trajectory.attempts or trajectory.answers:
+        saved = save_notebook(trajectory, out, options.keep_attempts)
+        view.say(f"Written: {saved}   (open it: jupyter lab {saved})")
+    return Done(trajectory, saved, failure)
+
+
+def watch(view: Terminal, attempts: Iterator[Attempt], trajectory: Trajectory) -> ModelError | None:
+    """Show a task while it runs, to its end; a failing model ends it too, and what was done until then is kept."""
+    view.say(f"Task: {trajectory.task}")
+    view.wait("the model reads the task")
+    failure = None
+    try:
+        for attempt in attempts:
+            view.show(attempt)
+    except ModelError as error:
+        if not trajectory.attempts:
+            raise
+        failure, trajectory.failure = error, str(error)
+    view.end(trajectory)
+    return failure
+
+
+def shown_choice(view: Terminal, name: str | None) -> Model:
+    """Return the model, after telling which it is and what leaves the machine."""
+    from jupyter_codeagent.models import get_model
+
+    view.wait("the model is being made ready")
+    model = get_model(name)
+    view.say(model.describe())
+    return model
+
+
+def _run_notebook(options: Namespace) -> int:
+    from jupyter_codeagent.headless import NotebookRun, longest_timeout
+    from jupyter_codeagent.notebook_file import read_notebook, write_notebook
+    from jupyter_codeagent.sandbox import Sandbox, SandboxPolicy
+
+    path = Path(options.notebook)
+    notebook = read_notebook(path)
+    out = _output(options, path.with_name(f"{path.name.removesuffix('.ipynb')}.solved.ipynb"))
+    policy = SandboxPolicy(
+        workspace=path.resolve().parent,
+        memory=options.memory,
+        timeout=max(options.timeout, longest_timeout(notebook) or 0.0),
+        files=_outside(options, path),
+    )
+    if options.test:
+        raise WrongUse("--test goes with --task; in a notebook write it on the %%agent line.")
+    with Terminal() as view, Sandbox(policy) as sandbox:
+        model = shown_choice(view, options.model)
+        run = NotebookRun(
+            notebook, sandbox, model, options.attempts, options.files, options.check, options.keep_attempts
+        )
+        _watch_notebook(view, run)
+        saved = write_notebook(run.solved(), out)
+        view.say(f"Written: {saved}   (open it: jupyter lab {saved})")
+    return _finish(options, run.trajectories, saved, run.error, run.failure)
+
+
+def _outside(options: Namespace, notebook: Path) -> tuple[str, ...]:
+    folder = notebook.resolve().parent
+    found = [Path(f).expanduser().resolve() for f in options.files]
+    return tuple(str(f) for f in found if not f.is_relative_to(folder))
+
+
+def _watch_notebook(view: Terminal, run: NotebookRun) -> None:
+    shown = 0
+    view.wait("cell 1 and on")
+    for step in run.steps():
+        if step.attempt is not None and step.trajectory is not None:
+            if len(run.trajectories) > shown:
+                shown = len(run.trajectories)
+                view.say(f"cell {step.cell}: {step.trajectory.task}")
+            view.show(step.attempt)
+        elif step.observation is not None:
+            view.say(f"cell {step.cell}: executed in {step.observation.duration:.1f} s")
+            view.wait(f"cell {step.cell + 1} and on")
+    for trajectory in run.trajectories:
+        view.end(trajectory)
+    if run.failure:
+        view.say(run.failure)
+
+
+def _output(options: Namespace, default: Path) -> Path:
+    from jupyter_codeagent.notebook_file import check_writable, free_path
+
+    out = Path(options.output) if options.output else free_path(default)
+    check_writable(out)  # before minutes of work, not after
+    return out
+
+
+def slug(task: str) -> str:
+    """Return the beginning of a task as the name of a file."""
+    return re.sub(r"\W+", "-", task.lower())[:40].strip("-") or "task"
+
+
+def _finish(
+    options: Namespace,
+    trajectories: list[Trajectory],
+    saved: Path | None,
+    failure: ModelError | None = None,
+    reason: str = "",
+) -> int:
+    statuses = {t.status for t in trajectories}
+    solved = statuses == {"solved"} and not reason
+    if options.json:
+        write_json(outcome(trajectories, saved, solved, reason))
+    else:
+        for trajectory in trajectories:
+            if trajectory.answer:
+                sys.stdout.write(trajectory.answer.rstrip() + "\n")
+    if "stopped" in statuses:
+        return STOPPED
+    return 0 if solved else 2 if isinstance(failure, _MISSING) else 1
+
+
+def outcome(trajectories: list[Trajectory], saved: Path | None, solved: bool, reason: str = "") -> dict[str, Any]:
+    """Return what ``run --json`` tells."""
+    tasks = [_told(t) for t in trajectories]
+    return {
+        "version": 1,
+        "status": "solved" if solved else next((t["status"] for t in tasks if t["status"] != "solved"), "failed"),
+        "reason": reason or " ".join(t["reason"] for t in tasks if t["reason"]),
+        "answer": tasks[-1]["answer"] if tasks else None,
+        "notebook": str(saved) if saved else None,
+        "tasks": tasks,
+    }
+
+
+def _told(trajectory: Trajectory) -> dict[str, Any]:
+    usage = trajectory.usage
+    return {
+        "task": trajectory.task,
+        "status": trajectory.status,
+        "reason": trajectory.reason,
+        "answer": trajectory.answer,
+        "model": trajectory.model,
+        "tier": trajectory.tier,
+        "attempts": [_attempt(a) for a in trajectory.attempts],
+        "checks": [v.__dict__ for a in trajectory.answers[-1:] for v in a.verdicts],
+        "usage": usage.__dict__,
+    }
+
+
+def _attempt(attempt: Attempt) -> dict[str, Any]:
+    seen = attempt.observation
+    return {
+        "number": attempt.number,
+        "status": attempt.status,
+        "code": attempt.action.code,
+        "output": seen.text if seen else "",
+        "error": f"{seen.error.ename}: {seen.error.evalue}" if seen and seen.error else None,
+        "duration": seen.duration if seen else 0.0,
+        "rolled_back": attempt.rolled_back,
+    }
+
+
+def _verify(options: Namespace) -> int:
+    from jupyter_codeagent.sandbox import SandboxPolicy
+    from jupyter_codeagent.verify import verify_notebook
+
+    folder = Path(options.notebook).resolve().parent
+    with Terminal() as view:
+        view.wait(f"{options.notebook} is executed in a fresh sandbox")
+        policy = SandboxPolicy(workspace=folder, memory=options.memory, timeout=options.timeout)
+        report = verify_notebook(options.notebook, policy)
+    if options.json:
+        write_json(report.to_dict())
+    else:
+        sys.stdout.write(f"{report}\n")
+    return 0 if report.ok else 1
+
+
+def _doctor(options: Namespace) -> int:
+    from jupyter_codeagent.doctor import diagnose
+
+    with Terminal() as view:
+        view.wait("looking at this machine")
+        findings = diagnose(options.model)
+    if options.json:
+        write_json({"version": 1, "ok": all(f.ok for f in findings), "findings": [f.__dict__ for f in findings]})
+    else:
+        sys.stdout.write("".join(f"{f}\n" for f in findings))
+    return 0 if all(f.ok for f in findings) else 1
+
+
+def _demo(options: Namespace) -> int:
+    from jupyter_codeagent.demo import run_demo
+
+    return run_demo(options)
+
+
+def _model(options: Namespace) -> int:
+    from jupyter_codeagent.models import manage
+
+    return int(getattr(manage, options.action)(options))
+
+
+_COMMANDS: dict[str, Callable[[Namespace], int]] = {
+    "run": _run,
+    "verify": _verify,
+    "doctor": _doctor,
+    "model": _model,
+    "demo": _demo,
+}

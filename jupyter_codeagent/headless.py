@@ -1,0 +1,187 @@
+"""A notebook with agent cells, run without a person: ordinary cells in one sandbox, agent cells on its state."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Iterator, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from jupyter_codeagent.agent import Model
+from jupyter_codeagent.api import prepared
+from jupyter_codeagent.context import find_files
+from jupyter_codeagent.errors import ModelError, WrongUse
+from jupyter_codeagent.models import get_model
+from jupyter_codeagent.notebook import KEY, SKIP, merged_record, outputs_of, task_cells, without_own_magics
+from jupyter_codeagent.options import parse
+from jupyter_codeagent.sandbox import Sandbox
+from jupyter_codeagent.trajectory import Attempt, Observation, Trajectory
+
+
+@dataclass(frozen=True)
+class Step:
+    """Something happened in cell `cell` (1-based): an attempt of a task has grown, or an ordinary cell has run."""
+
+    cell: int
+    trajectory: Trajectory | None = None
+    attempt: Attempt | None = None
+    observation: Observation | None = None
+
+
+@dataclass
+class NotebookRun:
+    """One run of a notebook.
+
+    Parameters
+    ----------
+    notebook : nbformat.NotebookNode
+        What is run; it is not changed.
+    sandbox : Sandbox
+        Executes all of it, in one state.
+    model : str, Model or None
+        For cells that do not name one themselves.
+    max_attempts : int
+        For cells that do not say themselves.
+    files : sequence of str or Path
+        Files that every task is told of.
+    checks : sequence of str
+        Conditions that are added to those of every agent cell.
+    attempts : bool
+        Keep failed attempts in the solved notebook, collapsed.
+    """
+
+    notebook: Any
+    sandbox: Sandbox
+    model: str | Model | None = None
+    max_attempts: int = 5
+    files: Sequence[str | Path] = ()
+    checks: Sequence[str] = ()
+    attempts: bool = False
+    trajectories: list[Trajectory] = field(default_factory=list)
+    failure: str = ""
+    error: ModelError | None = None  # what the model failed with after some attempts
+    models: dict[str | None, Model] = field(default_factory=dict)
+
+    def steps(self) -> Iterator[Step]:
+        """Run the cells in order, up to the first that fails, yielding what happens."""
+        tasks = {n: agent_cell(c.source) for n, c in enumerate(self.notebook.cells, 1) if is_agent(c)}
+        if not tasks:
+            raise WrongUse("The notebook has no %%agent cell, so there is nothing to solve.")
+        self.cells: list[Any] = []
+        for number, cell in enumerate(self.notebook.cells, 1):
+            if self.failure:
+                self.cells.append(deepcopy(cell))
+            elif number in tasks:
+                yield from self._solve(number, *tasks[number])
+            elif cell.cell_type == "code" and SKIP not in cell.metadata.get("tags", []):
+                yield from self._execute(number, cell)
+            else:
+                self.cells.append(deepcopy(cell))
+
+    def _solve(self, number: int, task: str, options: Namespace) -> Iterator[Step]:
+        try:
+            yield from self._run_task(number, task, options)
+        except ModelError as error:
+            if not self.trajectories or not self.trajectories[-1].attempts:
+                raise
+            self.trajectories[-1].failure = str(error)
+            self.error = error
+        trajectory = self.trajectories[-1]
+        self.cells += task_cells(trajectory, self.attempts)
+        if trajectory.status != "solved":
+            self.failure = f"Cell {number} was not solved: {trajectory.reason}"
+
+    def _run_task(self, number: int, task: str, options: Namespace) -> Iterator[Step]:
+        with prepared(
+            task,
+            files=[*self.files, *self._found(options.files)],
+            model=self._model(options.model),
+            max_attempts=options.attempts or self.max_attempts,
+            checks=[*self.checks, *options.check],
+            tests=[self.folder / test for test in options.test],
+            context=self._cells_above(),
+            sandbox=self.sandbox,
+        ) as (agent, trajectory):
+            self.trajectories.append(trajectory)
+            for attempt in agent.watch(trajectory):
+                yield Step(number, trajectory, attempt)
+
+    @property
+    def folder(self) -> Path:
+        """The notebook's folder."""
+        workspace = self.sandbox.policy.workspace
+        return Path(workspace if workspace is not None else "/").expanduser().resolve()
+
+    def _found(self, patterns: Sequence[str]) -> list[Path]:
+        return [self.folder / name for name in find_files(patterns, self.folder)]
+
+    def _model(self, name: str | None) -> Model:
+        chosen = name or self.model
+        if chosen is not None and not isinstance(chosen, str):
+            return chosen
+        if chosen not in self.models:
+            self.models[chosen] = get_model(chosen)
+        return self.models[chosen]
+
+    def _execute(self, number: int, cell: Any) -> Iterator[Step]:
+        code = without_own_magics(cell.source)
+        if code.strip() == "" and cell.source.strip():
+            return  # only our own magics: the solved notebook does not need this package
+        new = deepcopy(cell)
+        new.source = code
+        self.cells.append(new)
+        observation = self.sandbox.execute(code)
+        new.outputs = outputs_of(observation)
+        yield Step(number, observation=observation)
+        error = observation.error
+        if error and "raises-exception" not in cell.metadata.get("tags", []):
+            self.failure = f"Cell {number} failed, so those below were not run: {error.ename}: {error.evalue}"
+
+    def _cells_above(self) -> str:
+        codes = [c.source.strip() for c in self.cells if c.cell_type == "code" and c.source.strip()]
+        shown = "\n\n".join(codes)[-1500:]
+        return f"Cells above, already executed:\n```python\n{shown}\n```" if shown else ""
+
+    def solved(self) -> Any:
+        """Return the notebook with each agent cell replaced by its task, explanations, code and answer."""
+        notebook = deepcopy(self.notebook)
+        notebook.cells = self.cells
+        count = 0
+        for number, cell in enumerate(notebook.cells, 1):
+            cell.id = f"cell-{number}"
+            if cell.cell_type == "code" and SKIP not in cell.metadata.get("tags", []):
+                count += 1
+                cell.execution_count = count
+                for output in cell.outputs:
+                    if output.output_type == "execute_result":
+                        output.execution_count = count
+        notebook.metadata[KEY] = merged_record(self.trajectories)
+        return notebook
+
+
+def is_agent(cell: Any) -> bool:
+    """Tell whether a notebook's cell is a task for the agent."""
+    return bool(cell.cell_type == "code" and cell.source.lstrip().startswith("%%agent"))
+
+
+def longest_timeout(notebook: Any) -> float | None:
+    """Return the largest ``--timeout`` of the agent cells, since one sandbox serves all; None where none has it."""
+    asked = [agent_cell(c.source)[1].timeout for c in notebook.cells if is_agent(c)]
+    return max((t for t in asked if t is not None), default=None)
+
+
+def agent_cell(source: str) -> tuple[str, Namespace]:
+    """Return the task and the options of a cell that begins with ``%%agent``.
+
+    Raises
+    ------
+    WrongUse
+        If an option is unknown or has no proper value, or there is no task.
+    """
+    first, _, text = source.lstrip().partition("\n")
+    options = parse(first.removeprefix("%%agent"))
+    if not text.strip():
+        raise WrongUse("An %%agent cell has no task; write it below the first line.")
+    return text.strip(), options
