@@ -1,0 +1,299 @@
+"""The profile for small models: one question at a time, code begun for them, and what went wrong said in code.
+
+A model of 1.5 billion parameters calls no tools, copies its own mistakes out of a conversation, and believes
+code more than prose. So each request stands alone, the reply is begun for the model, and what earlier attempts
+have shown is written as comments where it will go on. All that is added stands in the cell for the user to read.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import importlib.util
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from jupyter_codeagent.models import tables
+from jupyter_codeagent.models.profile import Lookup, Unusable, ended
+from jupyter_codeagent.models.reply import Reply
+from jupyter_codeagent.observation import clean
+from jupyter_codeagent.prompts import prompt
+from jupyter_codeagent.trajectory import Action, Answer, Attempt, Message, Trajectory
+
+FENCE = "```python\n"
+_END = "\n```"
+REPEATS = 3  # how often a repetition is asked for again, before it is executed after all
+_CONTEXT = 5_000  # characters
+_OUTPUT = 2_000
+_TABLES = 3  # files read in one cell
+_LESSONS = 3
+_FILES = re.compile(r"(?ms)^# Files\n.*?(?=^# |\Z)")
+_NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?(?:[eE][-+]?\d+)?")
+_USUAL = {
+    "pd": "import pandas as pd",
+    "np": "import numpy as np",
+    "plt": "import matplotlib.pyplot as plt",
+    "sns": "import seaborn as sns",
+}
+
+
+@dataclass(frozen=True)
+class Helps:
+    """What is done for the model; each can be left out, to measure what it is good for.
+
+    Parameters
+    ----------
+    reading : bool
+        The cell begins with lines that read and clean the task's files.
+    lessons : bool
+        Failed attempts are told as comments in the cell. Without: as a message after the task.
+    imports : bool
+        Imports that the code forgot are put before it.
+    figures : bool
+        An answer with figures that no output holds is replaced by the output.
+    """
+
+    reading: bool = True
+    lessons: bool = True
+    imports: bool = True
+    figures: bool = True
+
+
+class Repeated(Lookup):
+    """A reply with code that was tried before; it is asked for again, with more chance in it."""
+
+
+@dataclass
+class Small:
+    """For small models without tools, served by llama.cpp.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the task's files are.
+    helps : Helps
+        What is done for the model.
+    max_tokens : int
+        The longest reply.
+    """
+
+    folder: Path = Path()
+    helps: Helps = Helps()
+    max_tokens: int = 800
+    _asked: tuple[str, int, int] = ("", 0, 0)
+    _asks: int = 0  # requests for the same action before this one
+
+    tools = False
+
+    def request(self, trajectory: Trajectory, model: str) -> dict[str, Any]:
+        """Return the arguments of `messages.create`: for an answer after code that ran, else for code."""
+        output = result(trajectory)
+        if output:
+            text = prompt("small_answer", task=clean(trajectory.task), output=shorten(output, _OUTPUT))
+            return self._ask(model, [{"role": "user", "content": text}], trajectory)
+        question = prompt(
+            "small_task", context=self._context(trajectory), task=clean(trajectory.task), checks=_checks(trajectory)
+        )
+        if not self.helps.lessons and (said := _lessons(trajectory)):
+            question += f"\n\nThis failed before:\n{said}"
+        begun = {"role": "assistant", "content": FENCE + self.beginning(trajectory)}
+        messages = [{"role": "user", "content": question}, begun]
+        return {**self._ask(model, messages, trajectory), "system": prompt("small_system"), "stop_sequences": [_END]}
+
+    def _ask(self, model: str, messages: list[Message], trajectory: Trajectory) -> dict[str, Any]:
+        sampling = self._sampling(trajectory)
+        return {"model": model, "max_tokens": self.max_tokens, "messages": messages, "extra_body": sampling}
+
+    def _sampling(self, trajectory: Trajectory) -> dict[str, Any]:
+        """Return how much chance is in the reply: none at first, more after each failure and each repetition."""
+        asked = (trajectory.id, len(trajectory.attempts), len(trajectory.answers))
+        self._asks = self._asks + 1 if asked == self._asked else 0
+        self._asked = asked
+        failures = sum(not a.succeeded for a in trajectory.attempts) + sum(not a.passed for a in trajectory.answers)
+        failures = 0 if result(trajectory) else failures  # an answer is no place for chance
+        return {
+            "temperature": min(1.2, 0.3 * (failures + self._asks)),
+            "seed": 100 * failures + self._asks,
+            "top_p": 0.95,
+        }
+
+    def _context(self, trajectory: Trajectory) -> str:
+        text = trajectory.context
+        if self.helps.reading and self._reading(trajectory):
+            text = _FILES.sub("", text)  # the code shows the columns as they are after cleaning
+        text = shorten(clean(text).strip(), _CONTEXT)
+        return f"{text}\n\n" if text else ""
+
+    def _reading(self, trajectory: Trajectory) -> str:
+        names = [i.name for i in trajectory.inputs if Path(i.name).suffix.lower() in tables.SUFFIXES][:_TABLES]
+        return _read_tables(tuple(names), self.folder.resolve())
+
+    def beginning(self, trajectory: Trajectory) -> str:
+        """Return the code that the reply is begun with."""
+        reading = self._reading(trajectory) if self.helps.reading else ""
+        lessons = _lessons(trajectory) if self.helps.lessons else ""
+        if lessons:
+            told = "\n".join(f"# {line}" for line in lessons.splitlines())
+            lessons = f"# Earlier versions failed:\n{told}\n# So this version does it differently:\n"
+        return f"{reading}{lessons}"
+
+    def sketch(self, reply: Reply) -> Action:
+        """Return the code or the answer as far as it is written."""
+        text = reply.text
+        return Action("", code_of(text)) if text.startswith(FENCE.strip()) else Action(text)
+
+    def parse(self, reply: Reply, trajectory: Trajectory) -> Action:
+        """Return the action of a reply that has ended."""
+        ended(reply, self.max_tokens)
+        output = result(trajectory)
+        if output:
+            return self._answer(reply.text, output, trajectory)
+        begun = FENCE + self.beginning(trajectory)
+        text = reply.text if reply.text.startswith(FENCE.strip()) else begun + reply.text
+        code = code_of(text).strip()
+        if not code[len(self.beginning(trajectory).strip()) :].strip():
+            raise Unusable("holds no code")
+        if self.helps.imports:
+            code = with_imports(code, set(trajectory.variables))
+        tried = {sameness(a.action.code or "") for a in trajectory.attempts}
+        if sameness(code) in tried and self._asks < REPEATS:
+            raise Repeated("repeats what was tried before")
+        return Action("", code)
+
+    def _answer(self, text: str, output: str, trajectory: Trajectory) -> Action:
+        text = text.partition("```python")[0].strip()
+        if not text or (self.helps.figures and not figures_hold(text, f"{output}\n{trajectory.task}")):
+            text = f"The code printed:\n```\n{shorten(output.strip(), _OUTPUT)}\n```"
+        return Action(text)
+
+    def again(self, reply: Reply, problem: Unusable) -> list[Message]:
+        """Return nothing: a small model would copy what it is shown, so the same question is asked again."""
+        return []
+
+    def without_tools(self) -> None:
+        """Return None: there are no tools to leave out."""
+
+
+def result(trajectory: Trajectory) -> str:
+    """Return what the last attempt showed if it ended well; empty where code is wanted next."""
+    last = trajectory.last
+    if not isinstance(last, Attempt) or not last.succeeded or last.observation is None:
+        return ""
+    shown = clean(last.observation.text).strip()
+    names = ", ".join(f"{name} ({kind})" for name, kind in last.observation.names.items())
+    return shown or f"(nothing; it defined: {names or 'nothing'})"
+
+
+def shorten(text: str, most: int) -> str:
+    """Return `text`, or its beginning and end with a mark between them."""
+    if len(text) <= most:
+        return text
+    return f"{text[: most * 2 // 3]}\n[...]\n{text[-most // 3 :]}"
+
+
+def code_of(text: str) -> str:
+    """Return the code of a reply that begins with a fence."""
+    return text.removeprefix(FENCE.strip()).lstrip("\n").split(_END)[0].removesuffix("```")
+
+
+def _checks(trajectory: Trajectory) -> str:
+    labels = "\n".join(f"- {clean(c.label)}" for c in trajectory.checks)
+    return f"\nThis must hold in the end:\n{labels}" if labels else ""
+
+
+@lru_cache(maxsize=32)
+def _read_tables(names: tuple[str, ...], folder: Path) -> str:
+    """Return lines that read and clean the files; empty where there are none, or no pandas."""
+    found = [(name, table) for name in names if (table := _look(folder / name))]
+    if not found or importlib.util.find_spec("pandas") is None:
+        return ""
+    frames = ["df"] if len(found) == 1 else [re.sub(r"\W", "_", Path(n).stem) for n, _ in found]
+    code = [tables.reading(name, table, frame) for (name, table), frame in zip(found, frames, strict=True)]
+    return "import pandas as pd\n\n" + "\n\n".join(code) + "\n\n"
+
+
+def _look(path: Path) -> tables.Table | None:
+    try:
+        return tables.look(path)
+    except OSError:  # the code will find out, and say it better
+        return None
+
+
+def _lessons(trajectory: Trajectory) -> str:
+    """Return what went wrong so far, a line or two each, the latest last, each kind once."""
+    told = [text for entry in trajectory.history if (text := _lesson(entry))]
+    return "\n".join(list(dict.fromkeys(told))[-_LESSONS:])
+
+
+def _lesson(entry: Attempt | Answer) -> str:
+    if isinstance(entry, Answer):
+        return "\n".join(f"check {v.check}: {_line(v.detail)}" for v in entry.verdicts if not v.passed)
+    error = entry.observation.error if entry.observation else None
+    if error is None:
+        return ""
+    at = f"{_line(error.frames[-1].source)}   -> " if error.frames and error.frames[-1].source else ""
+    return f"{at}{error.ename}: {_line(error.evalue)}"
+
+
+def _line(text: str) -> str:
+    return " ".join(clean(text).split())[:200]
+
+
+def with_imports(code: str, known: set[str]) -> str:
+    """Return the code with the imports that it forgot: of the standard library, and by the usual short names."""
+    try:
+        tree = ast.parse(code)
+    except SyntaxError:  # magics, or an error that executing it will show
+        return code
+    missing = sorted(set(_loaded(tree)) - set(_bound(tree)) - known - set(dir(builtins)))
+    lines = [_USUAL.get(n) or f"import {n}" for n in missing if n in _USUAL or n in sys.stdlib_module_names]
+    return "\n".join([*lines, code])
+
+
+def _loaded(tree: ast.AST) -> Iterator[str]:
+    # Only `name.something` counts: a bare name is hardly a module.
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            yield node.value.id
+
+
+def _bound(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        match node:
+            case ast.Name(ctx=ast.Store()):
+                yield node.id
+            case ast.alias():
+                yield node.asname or node.name.partition(".")[0]
+            case ast.arg():
+                yield node.arg
+            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+                yield node.name
+            case ast.ExceptHandler(name=str()):
+                yield str(node.name)
+
+
+def figures_hold(answer: str, output: str) -> bool:
+    """Whether each figure of the answer stands in the output, perhaps with more digits there."""
+    there = [float(n.replace(",", "")) for n in _NUMBER.findall(output)]
+    return all(any(_rounded(n, value) for value in there) for n in _NUMBER.findall(answer))
+
+
+def _rounded(number: str, value: float) -> bool:
+    number = number.replace(",", "")
+    decimals = len(number.partition(".")[2]) if "e" not in number.lower() else 6
+    return bool(abs(float(number) - value) <= 0.5 * 10**-decimals + 1e-9 * abs(value))
+
+
+def sameness(code: str) -> str:
+    """Return what is alike for codes that do the same but for comments and layout."""
+    try:
+        return ast.dump(ast.parse(code))
+    except SyntaxError:
+        return "\n".join(
+            line.strip() for line in code.splitlines() if line.strip() and not line.strip().startswith("#")
+        )
