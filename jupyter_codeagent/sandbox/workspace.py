@@ -58,7 +58,7 @@ class Workspace:
     """
 
     path: str
-    archive: bytes = b""
+    archive: bytes = bytes(1024)  # two empty blocks: a tar file of nothing
     binds: list[str] = field(default_factory=list)
     masked: list[str] = field(default_factory=list)
     copied: int = 0
