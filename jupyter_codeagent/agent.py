@@ -67,7 +67,7 @@ class Agent:
         """Make attempts until the task ends (`trajectory.status`), yielding each once it is done."""
         return (attempt for attempt in self.watch(trajectory) if attempt.done)
 
-    def watch(self, trajectory: Trajectory) -> Iterator[Attempt]:
+    def watch(self, trajectory: Trajectory) -> Generator[Attempt, None, None]:
         """Do the same, yielding the attempt each time it has grown: while it is written, while it runs, when done."""
         start = self.sandbox.checkpoint()
         try:
@@ -124,7 +124,9 @@ class Agent:
         error = seen[-1].error
         if error is None:
             return Verdict(check.label, True)
-        where = "" if len(seen) > len(cells) else f"attempt code, run again from the start, failed in cell {len(seen)}: "
+        where = (
+            "" if len(seen) > len(cells) else f"attempt code, run again from the start, failed in cell {len(seen)}: "
+        )
         return Verdict(check.label, False, f"{where}{error.ename}: {error.evalue}")
 
 

@@ -165,7 +165,9 @@ def prepared(
     outside = [name for name in names if Path(name).is_absolute() and name not in map(str, policy.files)]
     if outside and sandbox is not None:
         raise WrongUse(f"The running sandbox cannot read {outside[0]!r}; name it in its policy's `files`.")
-    policy = replace(policy, files=(*policy.files, *outside))
+    names += [name for name in files_named(task, folder) if name not in names] if folder else []
+    # those in the working folder too: of a home folder, say, only named files are shown
+    policy = replace(policy, files=(*policy.files, *(str((folder or Path("/")) / name) for name in names)))
     trajectory = _trajectory(task, context, names, folder, variables or {}, conditions, max_attempts)
     chosen = get_model(model) if model is None or isinstance(model, str) else model
     if sandbox is not None:
@@ -205,8 +207,7 @@ def _trajectory(
 ) -> Trajectory:
     keys = Keys(os.environ)
     folder = folder or Path("/")
-    names = [*files, *(name for name in files_named(task, folder) if name not in files)]
-    readable = [name for name in names if (folder / name).is_file()]
+    readable = [name for name in files if (folder / name).is_file()]
     notes = [context.strip()] if context.strip() else []
     return Trajectory(
         task.strip(),

@@ -73,9 +73,10 @@ class Command(Application):
 
     def start(self) -> int:  # type: ignore[override]  # as above
         """Do it and return the exit status."""
-        from jupyter_codeagent import commands  # late, so that --help answers at once
+        from jupyter_codeagent import commands, demo  # late, so that --help answers at once
 
-        return commands.start(self.name, self.options)
+        function = {**commands.COMMANDS, "demo": demo.run_demo}[self.name]
+        return commands.guarded(function, self.options)
 
 
 def parser(name: str, defaults: Any) -> argparse.ArgumentParser:

@@ -35,10 +35,10 @@ _MISSING = (WrongUse, NotebookError, SandboxUnavailable, NoModel, WrongKey, Unkn
 STOPPED = 130  # what a shell expects of a program that Ctrl-C ended
 
 
-def start(name: str, options: Namespace) -> int:
-    """Carry out sub-command `name`: 0 success, 1 not, 2 wrong use or a missing part, 130 stopped by Ctrl-C."""
+def guarded(command: Callable[[Namespace], int], options: Namespace) -> int:
+    """Carry out a sub-command: 0 success, 1 not, 2 wrong use or a missing part, 130 stopped by Ctrl-C."""
     try:
-        return _COMMANDS[name](options)
+        return command(options)
     except KeyboardInterrupt:
         tell("Stopped; nothing was written.")
         return STOPPED
@@ -283,22 +283,15 @@ def _doctor(options: Namespace) -> int:
     return 0 if all(f.ok for f in findings) else 1
 
 
-def _demo(options: Namespace) -> int:
-    from jupyter_codeagent.demo import run_demo
-
-    return run_demo(options)
-
-
 def _model(options: Namespace) -> int:
     from jupyter_codeagent.models import manage
 
     return int(getattr(manage, options.action)(options))
 
 
-_COMMANDS: dict[str, Callable[[Namespace], int]] = {
+COMMANDS: dict[str, Callable[[Namespace], int]] = {
     "run": _run,
     "verify": _verify,
     "doctor": _doctor,
     "model": _model,
-    "demo": _demo,
 }
