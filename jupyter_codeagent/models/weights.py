@@ -90,9 +90,7 @@ def known(size: str = "1.5b") -> Weights:
     try:
         return _pins()[size.lower()]
     except KeyError:
-        raise WeightsError(
-            f"There is no local model of size {size!r}; the sizes are {' and '.join(SIZES)}."
-        ) from None
+        raise WeightsError(f"There is no local model of size {size!r}; the sizes are {' and '.join(SIZES)}.") from None
 
 
 def folder() -> Path:
@@ -126,18 +124,18 @@ def find(weights: Weights, path: str | Path | None = None, home: Path | None = N
     if not file.is_file():
         raise WeightsError(
             f"The local model {weights.name} is not on this machine yet: run "
-            f"`jupyter codeagent model pull{_flag(weights)}` ({weights.bytes / 1e9:.1f} GB, once)."
+            f"`jupyter codeagent model pull{_which(weights)}` ({weights.bytes / 1e9:.1f} GB, once)."
         )
     if digest(file, home) != weights.sha256:
         raise WeightsError(
             f"{file} is broken: its sha256 is not that of {weights.name}. "
-            f"Run `jupyter codeagent model pull{_flag(weights)}` to fetch it again."
+            f"Run `jupyter codeagent model pull{_which(weights)}` to fetch it again."
         )
     return weights, file
 
 
-def _flag(weights: Weights) -> str:
-    return "" if weights.size == SIZES[0] else f" --size {weights.size}"
+def _which(weights: Weights) -> str:
+    return "" if weights.size == SIZES[0] else f" {weights.size}"
 
 
 def _own(file: Path, home: Path) -> tuple[Weights, Path]:
@@ -193,9 +191,7 @@ def _remember(note: Path, seen: dict[str, list[Any]]) -> None:
             new.unlink()
 
 
-def pull(
-    weights: Weights, home: Path | None = None, sources: tuple[str, ...] = fetch.SOURCES
-) -> Iterator[int]:
+def pull(weights: Weights, home: Path | None = None, sources: tuple[str, ...] = fetch.SOURCES) -> Iterator[int]:
     """Fetch the file into the cache, yielding how many bytes are there; goes on where it was stopped.
 
     Parameters
@@ -278,9 +274,7 @@ def _settle(weights: Weights, partial: Path, home: Path) -> None:
         os.fsync(stream.fileno())
     if sha != weights.sha256:
         partial.unlink()
-        raise fetch.SourceFailed(
-            f"what came has the sha256 {sha[:12]}…, not {weights.sha256[:12]}…, and was deleted"
-        )
+        raise fetch.SourceFailed(f"what came has the sha256 {sha[:12]}…, not {weights.sha256[:12]}…, and was deleted")
     target = home / weights.file
     partial.replace(target)
     digest(target, home)
@@ -298,6 +292,11 @@ def _storage(error: OSError, home: Path) -> WeightsError:
             f"that can, or {PATH_VARIABLE} to a copy of the file."
         )
     return WeightsError(f"The local model's file cannot be stored in {home}: {error}.")
+
+
+def fetched(weights: Weights, home: Path | None = None) -> int:
+    """Return how many bytes a stopped download has left, to be continued."""
+    return _length((home or folder()) / f"{weights.file}.partial")
 
 
 def remove(weights: Weights, home: Path | None = None) -> int:
