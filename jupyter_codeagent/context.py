@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from jupyter_codeagent.errors import WrongUse
-from jupyter_codeagent.keys import Keys
+from jupyter_codeagent.keys import Keys, secret_file
 from jupyter_codeagent.trajectory import Input, Trajectory
 from jupyter_codeagent.variables import shown, told
 
@@ -38,6 +38,9 @@ def find_files(patterns: Iterable[str], folder: Path) -> list[str]:
         matches = sorted(p for p in folder.glob(inside) if p.is_file()) if inside else []
         if not inside:
             raise WrongUse(f"{pattern!r} lies outside the working folder {folder}; the sandbox sees nothing else.")
+        if inside and any(secret_file(p.name) for p in matches) and not any(c in pattern for c in "*?["):
+            raise WrongUse(f"{pattern!r} has a name under which secrets are kept, so the sandbox does not see it.")
+        matches = [p for p in matches if not secret_file(p.name)]
         if not matches:
             raise WrongUse(f"No file matches {pattern!r} in {folder}; check the name, or change to its folder.")
         found += [p.relative_to(folder).as_posix() for p in matches]
@@ -60,7 +63,7 @@ def files_named(task: str, folder: Path) -> list[str]:
     for quoted, bare in words:
         name = quoted or bare.rstrip(".:!?")
         inside = _inside(name, folder) if name and "\0" not in name else ""
-        if inside and len(inside) < 200 and (folder / inside).is_file():
+        if inside and len(inside) < 200 and (folder / inside).is_file() and not secret_file(inside):
             found.append(inside)
     return list(dict.fromkeys(found))
 

@@ -22,7 +22,15 @@ _ASSIGNED = re.compile(
     r"""(?ix) ( \b \w* (?: key | token | secret | passw(?:or)?d | passphrase | credential ) \w* ["']? \]? \s* [:=] \s*
     [rbfu]{0,2} ) (["']) [^"'\n]{6,} \2"""
 )
+_FILE = re.compile(
+    r"(?i)\.env(\..*)?|.*\.(pem|key|p12|pfx|kdbx)|id_(rsa|ed25519|ecdsa).*|\.(netrc|npmrc|pypirc)|credentials(\.json)?"
+)
 HIDDEN = "[hidden]"
+
+
+def secret_file(name: str) -> bool:
+    """Tell whether a file's name is one under which secrets are kept."""
+    return bool(_FILE.fullmatch(name.rpartition("/")[2]))
 
 
 class Keys:

@@ -24,11 +24,11 @@ class ValueSandbox(Protocol):
     def rollback(self, checkpoint: Any, /) -> None:
         """Make the state as it was at `checkpoint`."""
 
-    def stream(self, code: str, values: Mapping[str, object] | None = None) -> Iterator[Observation]:
+    def stream(self, code: str, values: dict[str, Any] | None = None) -> Iterator[Observation]:
         """Execute with `values`; the last observation yielded is whole."""
 
     def rehearse(
-        self, checkpoint: Any, cells: Sequence[str], values: Mapping[str, object] | None = None
+        self, checkpoint: Any, cells: Sequence[str], values: dict[str, Any] | None = None
     ) -> list[Observation]:
         """Execute `cells` aside of the state."""
 
@@ -49,7 +49,7 @@ class Kept:
 class Chosen:
     """What goes in with one piece of code: values, the source of functions, why others stay, and hashes of all."""
 
-    values: dict[str, object] = field(default_factory=dict)
+    values: dict[str, Any] = field(default_factory=dict)
     sources: list[str] = field(default_factory=list)
     refused: dict[str, str] = field(default_factory=dict)
     marks: dict[str, str] = field(default_factory=dict)
@@ -88,9 +88,9 @@ class Passing:
         self.log = {}
         self._marks = {}  # a variable cannot change while a task runs, so one look per task is enough
 
-    def reset(self) -> None:
-        """Forget what was passed: the sandbox is pristine again."""
-        self.passed, self.made = {}, set()
+    def accepted(self, names: Iterable[str]) -> None:
+        """The user takes over what set `names`: from now on the user's values are the newer ones."""
+        self.made.difference_update(names)
 
     def literals(self) -> dict[str, str]:
         """Return what this task was given: name to a Python literal, or an empty string where there is none."""

@@ -139,7 +139,7 @@ def _from_library(kind: type[Any]) -> bool:
     return _seen_types[kind]
 
 
-# A column can hold a million dates, and each would be looked up by name. Weak, since users define types again and again.
+# A column can hold a million dates. Weak, since users define their types again and again.
 _seen_types: weakref.WeakKeyDictionary[type[Any], bool] = weakref.WeakKeyDictionary()
 
 

@@ -1,0 +1,209 @@
+"""What lives as long as a kernel: its sandbox, the tasks given so far, and what the user has."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from jupyter_core.paths import jupyter_data_dir
+
+from jupyter_codeagent.agent import Model
+from jupyter_codeagent.keys import Keys
+from jupyter_codeagent.options import CodeAgent
+from jupyter_codeagent.passing import Kept, Passing
+from jupyter_codeagent.records import Place, Records
+from jupyter_codeagent.sandbox import Sandbox, SandboxPolicy
+from jupyter_codeagent.tasks import Tasks
+from jupyter_codeagent.trajectory import Attempt, Observation, Trajectory
+from jupyter_codeagent.variables import of_user
+
+
+class DescribedModel(Model, Protocol):
+    """A model that says what it is."""
+
+    def describe(self) -> str:
+        """Return one sentence: which model this is, where it is, and what leaves this machine."""
+
+
+class Desk:
+    """The parts that the magics of one kernel share.
+
+    Parameters
+    ----------
+    shell : InteractiveShell
+        The user's.
+    settings : CodeAgent
+        As the user configured them.
+    choose_model : callable
+        Returns the model of a name, or the default one for None.
+    records : Records or None
+        Where solved tasks are kept; None: in the user's Jupyter data folder.
+    """
+
+    def __init__(
+        self,
+        shell: Any,
+        settings: CodeAgent,
+        choose_model: Callable[[str | None], DescribedModel],
+        records: Records | None = None,
+    ) -> None:
+        self.shell = shell
+        self.settings = settings
+        self.choose_model = choose_model
+        self.keys = Keys(os.environ)
+        self.records = records or Records(Path(jupyter_data_dir()) / "codeagent" / "records")
+        self.tasks = Tasks()
+        self.start: Kept | None = None  # the state before the latest task
+        self.owed: list[Trajectory] = []  # replayed tasks, whose code the sandbox has not run
+        self._sandbox: Sandbox | None = None
+        self._passing: Passing | None = None
+        self.since = 0.0  # when the sandbox copied the working folder
+
+    @property
+    def running(self) -> Sandbox | None:
+        """The sandbox, if there is one."""
+        return self._sandbox
+
+    def sandbox(self, timeout: float | None = None) -> Passing:
+        """Return the sandbox, started, with the limits of now.
+
+        Raises
+        ------
+        SandboxUnavailable
+            If none can be started.
+        """
+        seconds = timeout or self.settings.timeout
+        if self._sandbox is None or self._passing is None:
+            policy = SandboxPolicy(self.folder, memory=self.settings.memory)
+            fresh = Sandbox(policy)
+            self.since = time.time()
+            fresh.start()
+            self._sandbox, self._passing = fresh, Passing(fresh, self.variables, self.keys)
+        self._sandbox.policy = replace(self._sandbox.policy, timeout=seconds)
+        return self._passing
+
+    def close(self) -> None:
+        """End the sandbox; the next task starts a new one, with the working folder as it is then."""
+        if self._sandbox is not None:
+            self._sandbox.close()
+        self._sandbox = self._passing = self.start = None
+        self.owed = []
+
+    def begin(self, sandbox: Passing) -> None:
+        """Keep the state before a task, so that single attempts of it can be taken back."""
+        if self.start is not None:
+            self.start.drop()
+        self.start = sandbox.checkpoint()
+
+    def catch_up(self, sandbox: Passing) -> list[str]:
+        """Run the code of replayed tasks, on which later ones may build; returns a sentence where that failed."""
+        failed = []
+        owed, self.owed = self.owed, []
+        for trajectory in owed:
+            for attempt in trajectory.kept:
+                error = execute(sandbox, attempt.action.code or "").error
+                if error is not None:
+                    failed.append(
+                        f"Attempt {trajectory.id}.{attempt.number}, replayed above, now fails in the sandbox "
+                        f"({error.ename}: {error.evalue})."
+                    )
+        return failed
+
+    def retake(self, trajectory: Trajectory) -> str:
+        """Make the sandbox as the kept attempts of the latest task leave it; returns what happened as a sentence."""
+        if not self._rewind(trajectory):
+            return "The sandbox keeps its effect until %agent reset."
+        return self._again(trajectory.kept) or "The sandbox is as if it had not been made."
+
+    def redo(self, trajectory: Trajectory, attempt: Attempt, code: str) -> tuple[Observation, str]:
+        """Execute `code` in place of an attempt: after the kept ones before it, and before those after it.
+
+        Returns what came of it, and a sentence where others fail now. An attempt of an earlier task is executed
+        on the state of now instead.
+        """
+        assert self._passing is not None
+        others = [a for a in trajectory.kept if a is not attempt]
+        before = [a for a in others if a.number < attempt.number]
+        rewound = self._rewind(trajectory)
+        said = self._again(before) if rewound else ""
+        seen = execute(self._passing, code)
+        after = [a for a in others if a not in before]
+        return seen, (said or self._again(after)) if rewound else ""
+
+    def _rewind(self, trajectory: Trajectory) -> bool:
+        """Go back to the state before `trajectory`, if it is the latest and that state is known."""
+        if self.start is None or self._passing is None or trajectory is not self.tasks.trajectories[-1]:
+            return False
+        self._passing.rollback(self.start)
+        return True
+
+    def _again(self, attempts: Sequence[Attempt]) -> str:
+        """Execute attempts again; returns a sentence about the first that fails now."""
+        assert self._passing is not None
+        for attempt in attempts:
+            error = execute(self._passing, attempt.action.code or "").error
+            if error is not None:
+                return f"Attempt {attempt.number} fails now ({error.ename}: {error.evalue}); its effect is gone."
+        return ""
+
+    def accepted(self, attempt: Attempt) -> None:
+        """The user takes over the code of `attempt`; what it sets is passed in again once it ran in the notebook."""
+        if self._passing is not None and attempt.observation is not None:
+            self._passing.accepted(attempt.observation.names)
+
+    def variables(self) -> dict[str, Any]:
+        """Return what the user defined in the notebook, as it is now."""
+        namespace: Mapping[str, Any] = self.shell.user_ns
+        hidden = [n for n, value in self.shell.user_ns_hidden.items() if n in namespace and namespace[n] is value]
+        return of_user(namespace, hidden)
+
+    @property
+    def folder(self) -> Path:
+        """The working folder of the kernel."""
+        return Path.cwd()
+
+    @property
+    def place(self) -> Place:
+        """Where the current cell stands; the notebook's name where the front end tells it."""
+        name = os.environ.get("JPY_SESSION_NAME") or str(self.shell.user_ns.get("__vsc_ipynb_file__", ""))
+        return Place(str(self.folder), Path(name).name)
+
+    def cells(self) -> list[str]:
+        """Return the cells run before the current one, oldest first, 40 at most."""
+        history: list[str] = self.shell.history_manager.input_hist_raw
+        return list(history[1:-1][-40:])
+
+    @property
+    def attended(self) -> bool:
+        """Somebody can be asked: the front end takes input for this cell, or this is a terminal."""
+        kernel = getattr(self.shell, "kernel", None)
+        if kernel is not None:
+            return bool(kernel.get_parent().get("content", {}).get("allow_stdin"))
+        return sys.stdin is not None and sys.stdin.isatty()
+
+    @property
+    def may_ask_model(self) -> bool:
+        """A model may be called: a person runs this, or whoever started the run asked for it."""
+        wanted = self.settings.unattended == "ask" or os.environ.get("JUPYTER_CODEAGENT_RUN") == "1"
+        return wanted or self.attended
+
+
+def execute(sandbox: Passing, code: str) -> Observation:
+    """Execute `code` in one go; what does not end well is rolled back."""
+    before = sandbox.checkpoint()
+    last = Observation()
+    done = False
+    try:
+        for last in sandbox.stream(code):  # noqa: B007 - the last one is whole
+            pass
+        done = last.error is None
+    finally:
+        if not done:
+            sandbox.rollback(before)
+        before.drop()
+    return last

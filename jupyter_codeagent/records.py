@@ -1,0 +1,128 @@
+"""Records of solved cells in the user's Jupyter data folder, so that running such a cell again asks no model."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jupyter_codeagent.trajectory import Trajectory, code_hash
+
+MOST_BYTES = 20 * 2**20  # of one record; a longer one is not kept
+MOST_FILES = 500  # the oldest go first
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a cell stands: its folder, and its notebook's name where the front end tells it."""
+
+    folder: str
+    notebook: str = ""
+
+    def to_dict(self) -> dict[str, str]:
+        """Return what is stored: the folder's hash, since only equality matters."""
+        folder = hashlib.blake2b(self.folder.encode("utf-8", "replace"), digest_size=16).hexdigest()
+        return {"folder": folder, "notebook": self.notebook}
+
+    def fits(self, stored: dict[str, Any]) -> bool:
+        """Tell whether a record was made here; a notebook whose name is unknown on one side fits any."""
+        mine = self.to_dict()
+        names = {mine["notebook"], str(stored.get("notebook", ""))}
+        return stored.get("folder") == mine["folder"] and ("" in names or len(names) == 1)
+
+
+@dataclass(frozen=True)
+class Record:
+    """A solved task as it was stored, and when (seconds since 1970)."""
+
+    trajectory: Trajectory
+    saved: float
+    here: bool
+
+
+class Records:
+    """Solved tasks under the hash of their cell's text.
+
+    Parameters
+    ----------
+    folder : Path
+        Made when the first record is saved; readable by its owner only.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.complaint = ""  # a sentence about a record that could not be used, or kept
+
+    def save(self, cell: str, place: Place, trajectory: Trajectory) -> None:
+        """Store a task, or say in `complaint` why it is not kept."""
+        data = {"saved": time.time(), "place": place.to_dict(), "trajectory": trajectory.to_dict()}
+        text = json.dumps(data).encode()
+        self.complaint = ""
+        if len(text) > MOST_BYTES:
+            self.complaint = f"The record is longer than {MOST_BYTES // 2**20} MB and is not kept for a replay."
+            return
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _write(self.folder / f"{code_hash(cell)}.{trajectory.id}.json", text)
+            self._forget_oldest()
+        except OSError as error:
+            self.complaint = f"The record could not be kept in {str(self.folder)!r}: {error.strerror or error}."
+
+    def find(self, cell: str, place: Place, anywhere: bool = False) -> Record | None:
+        """Return the newest record of this cell's text that was made here.
+
+        Parameters
+        ----------
+        cell : str
+            The cell's text.
+        place : Place
+            Where it stands now.
+        anywhere : bool
+            Take one that was made elsewhere where there is none from here.
+        """
+        self.complaint = ""
+        found = [r for path in self.folder.glob(f"{code_hash(cell)}.*.json") if (r := self._read(path, place))]
+        fitting = [r for r in found if r.here] or (found if anywhere else [])
+        return max(fitting, key=lambda record: record.saved, default=None)
+
+    def task(self, name: str) -> Trajectory | None:
+        """Return the task with this id, wherever it was made."""
+        if not name.replace("-", "").replace("_", "").isalnum():
+            return None
+        paths = list(self.folder.glob(f"*.{name}.json"))
+        record = self._read(paths[0], Place("")) if paths else None
+        return record.trajectory if record else None
+
+    def _read(self, path: Path, place: Place) -> Record | None:
+        try:
+            if path.stat().st_size > MOST_BYTES:
+                raise ValueError("it is too long")
+            data = json.loads(path.read_bytes())
+            trajectory = Trajectory.from_dict(data["trajectory"])
+            trajectory.status, trajectory.kept, trajectory.usage  # noqa: B018 - a damaged part shows here at the latest
+            return Record(trajectory, float(data["saved"]), place.fits(data["place"]))
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            self.complaint = f"The record {path.name} cannot be used and was passed over ({error})."
+            return None
+
+    def _forget_oldest(self) -> None:
+        paths = sorted(self.folder.glob("*.json"), key=lambda p: p.stat().st_mtime, reverse=True)
+        for path in paths[MOST_FILES:]:
+            path.unlink(missing_ok=True)
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write `path` as a whole or not at all, for its owner's eyes."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")  # made with mode 0600
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(data)
+        os.replace(name, path)  # noqa: PTH105 - the one call that replaces atomically
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
