@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -181,7 +181,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs=2, default=(1, 10), metavar=("FIRST", "LAST"))
     parser.add_argument("--size", default="1.5b", choices=["1.5b", "0.5b"])
     parser.add_argument("--attempts", type=int, default=5)
-    parser.add_argument("--without", nargs="*", default=[], choices=["reading", "lessons", "imports", "figures"])
+    parser.add_argument("--without", nargs="*", default=[], choices=[f.name for f in fields(Helps)])
     parser.add_argument("--only", nargs="*", default=[], help="ids")
     parser.add_argument("--out", type=Path, help="JSON file to write")
     options = parser.parse_args()

@@ -9,7 +9,7 @@ from pathlib import Path
 from jupyter_codeagent.errors import ModelError, Offline
 from jupyter_codeagent.models import process, weights
 from jupyter_codeagent.models.anthropic import MessagesModel
-from jupyter_codeagent.models.small import Helps, Small
+from jupyter_codeagent.models.small import Helps, Small, defined
 from jupyter_codeagent.trajectory import Action, Trajectory
 
 _SILENCE = 600.0  # seconds; reading a long prompt on a busy machine takes minutes
@@ -96,6 +96,9 @@ class LocalModel:
         ModelError
             If the server does not start or ends, or no usable reply comes.
         """
+        if (said := defined(trajectory)) is not None:
+            yield Action(said, model=self.name)
+            return
         server = self._server = self._server or process.lease(self.weights, self.path)
         if not server.running:
             yield Action(f"Loading the local model {self.name} ({self.weights.bytes / 1e9:.1f} GB), about 3 s …")

@@ -7,18 +7,14 @@ have shown is written as comments where it will go on. All that is added stands 
 
 from __future__ import annotations
 
-import ast
-import builtins
 import importlib.util
 import re
-import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from jupyter_codeagent.models import tables
+from jupyter_codeagent.models import cells, tables
 from jupyter_codeagent.models.profile import Lookup, Unusable, ended
 from jupyter_codeagent.models.reply import Reply
 from jupyter_codeagent.observation import clean
@@ -34,12 +30,6 @@ _TABLES = 3  # files read in one cell
 _LESSONS = 3
 _FILES = re.compile(r"(?ms)^# Files\n.*?(?=^# |\Z)")
 _NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?(?:[eE][-+]?\d+)?")
-_USUAL = {
-    "pd": "import pandas as pd",
-    "np": "import numpy as np",
-    "plt": "import matplotlib.pyplot as plt",
-    "sns": "import seaborn as sns",
-}
 
 
 @dataclass(frozen=True)
@@ -54,13 +44,19 @@ class Helps:
         Failed attempts are told as comments in the cell. Without: as a message after the task.
     imports : bool
         Imports that the code forgot are put before it.
+    display : bool
+        A cell that ends with an assignment gets a line that shows the value.
+    examples : bool
+        Examples that the task gives are checked at the end of the cell.
     figures : bool
-        An answer with figures that no output holds is replaced by the output.
+        An answer with figures that no output holds, or without any, is replaced by the output.
     """
 
     reading: bool = True
     lessons: bool = True
     imports: bool = True
+    display: bool = True
+    examples: bool = True
     figures: bool = True
 
 
@@ -158,16 +154,22 @@ class Small:
         code = code_of(text).strip()
         if not code[len(self.beginning(trajectory).strip()) :].strip():
             raise Unusable("holds no code")
-        if self.helps.imports:
-            code = with_imports(code, set(trajectory.variables))
-        tried = {sameness(a.action.code or "") for a in trajectory.attempts}
-        if sameness(code) in tried and self._asks < REPEATS:
+        code = self._completed(code, trajectory)
+        tried = {cells.sameness(a.action.code or "") for a in trajectory.attempts}
+        if cells.sameness(code) in tried and self._asks < REPEATS:
             raise Repeated("repeats what was tried before")
         return Action("", code)
 
+    def _completed(self, code: str, trajectory: Trajectory) -> str:
+        if self.helps.imports:
+            code = cells.with_imports(code, set(trajectory.variables))
+        if self.helps.display:
+            code = cells.with_display(code)
+        return cells.with_examples(code, trajectory.task) if self.helps.examples else code
+
     def _answer(self, text: str, output: str, trajectory: Trajectory) -> Action:
         text = text.partition("```python")[0].strip()
-        if not text or (self.helps.figures and not figures_hold(text, f"{output}\n{trajectory.task}")):
+        if not text or (self.helps.figures and not figures_hold(text, output, trajectory.task)):
             text = f"The code printed:\n```\n{shorten(output.strip(), _OUTPUT)}\n```"
         return Action(text)
 
@@ -184,9 +186,19 @@ def result(trajectory: Trajectory) -> str:
     last = trajectory.last
     if not isinstance(last, Attempt) or not last.succeeded or last.observation is None:
         return ""
-    shown = clean(last.observation.text).strip()
+    return clean(last.observation.text).strip()
+
+
+def defined(trajectory: Trajectory) -> str | None:
+    """Return the answer after an attempt that ended well and showed nothing; None for all others.
+
+    There is nothing that a model could add.
+    """
+    last = trajectory.last
+    if not isinstance(last, Attempt) or not last.succeeded or last.observation is None or result(trajectory):
+        return None
     names = ", ".join(f"{name} ({kind})" for name, kind in last.observation.names.items())
-    return shown or f"(nothing; it defined: {names or 'nothing'})"
+    return f"The code ran without an error and showed nothing; it defined {names or 'nothing new'}."
 
 
 def shorten(text: str, most: int) -> str:
@@ -244,56 +256,16 @@ def _line(text: str) -> str:
     return " ".join(clean(text).split())[:200]
 
 
-def with_imports(code: str, known: set[str]) -> str:
-    """Return the code with the imports that it forgot: of the standard library, and by the usual short names."""
-    try:
-        tree = ast.parse(code)
-    except SyntaxError:  # magics, or an error that executing it will show
-        return code
-    missing = sorted(set(_loaded(tree)) - set(_bound(tree)) - known - set(dir(builtins)))
-    lines = [_USUAL.get(n) or f"import {n}" for n in missing if n in _USUAL or n in sys.stdlib_module_names]
-    return "\n".join([*lines, code])
-
-
-def _loaded(tree: ast.AST) -> Iterator[str]:
-    # Only `name.something` counts: a bare name is hardly a module.
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-            yield node.value.id
-
-
-def _bound(tree: ast.AST) -> Iterator[str]:
-    for node in ast.walk(tree):
-        match node:
-            case ast.Name(ctx=ast.Store()):
-                yield node.id
-            case ast.alias():
-                yield node.asname or node.name.partition(".")[0]
-            case ast.arg():
-                yield node.arg
-            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
-                yield node.name
-            case ast.ExceptHandler(name=str()):
-                yield str(node.name)
-
-
-def figures_hold(answer: str, output: str) -> bool:
-    """Whether each figure of the answer stands in the output, perhaps with more digits there."""
-    there = [float(n.replace(",", "")) for n in _NUMBER.findall(output)]
-    return all(any(_rounded(n, value) for value in there) for n in _NUMBER.findall(answer))
+def figures_hold(answer: str, output: str, task: str) -> bool:
+    """Whether each figure of the answer stands in the output or the task, and some do if the output has any."""
+    told = _NUMBER.findall(answer)
+    there = [float(n.replace(",", "")) for n in _NUMBER.findall(f"{output}\n{task}")]
+    if not told and _NUMBER.search(output):
+        return False
+    return all(any(_rounded(n, value) for value in there) for n in told)
 
 
 def _rounded(number: str, value: float) -> bool:
     number = number.replace(",", "")
     decimals = len(number.partition(".")[2]) if "e" not in number.lower() else 6
     return bool(abs(float(number) - value) <= 0.5 * 10**-decimals + 1e-9 * abs(value))
-
-
-def sameness(code: str) -> str:
-    """Return what is alike for codes that do the same but for comments and layout."""
-    try:
-        return ast.dump(ast.parse(code))
-    except SyntaxError:
-        return "\n".join(
-            line.strip() for line in code.splitlines() if line.strip() and not line.strip().startswith("#")
-        )

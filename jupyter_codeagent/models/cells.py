@@ -1,0 +1,117 @@
+"""What is added to the code of a small model before it is executed; all of it stands in the cell."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import re
+import sys
+from collections.abc import Iterator
+
+_USUAL = {
+    "pd": "import pandas as pd",
+    "np": "import numpy as np",
+    "plt": "import matplotlib.pyplot as plt",
+    "sns": "import seaborn as sns",
+}
+_EXAMPLE = re.compile(
+    r"(?m)(?:\bassert\s+)?(?P<call>\b[A-Za-z_]\w*\(.*?\))\s*(?:={2,3}>?|[-=]>|→|➞)\s*(?P<value>[^\s`].*?)[`.;]*\s*$"
+)
+_DOCTEST = re.compile(r"(?m)^\s*>>> (?P<call>\w+\(.*\))\s*\n\s*(?P<value>[^>\s].*?)\s*$")
+
+
+def with_imports(code: str, known: set[str]) -> str:
+    """Return the code with the imports that it forgot: of the standard library, and by the usual short names."""
+    try:
+        tree = ast.parse(code)
+    except SyntaxError:  # magics, or an error that executing it will show
+        return code
+    missing = sorted(set(_loaded(tree)) - set(_bound(tree)) - known - set(dir(builtins)))
+    lines = [_USUAL.get(n) or f"import {n}" for n in missing if n in _USUAL or n in sys.stdlib_module_names]
+    return "\n".join([*lines, code])
+
+
+def _loaded(tree: ast.AST) -> Iterator[str]:
+    # Only `name.something` counts: a bare name is hardly a module.
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            yield node.value.id
+
+
+def _bound(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        match node:
+            case ast.Name(ctx=ast.Store()):
+                yield node.id
+            case ast.alias():
+                yield node.asname or node.name.partition(".")[0]
+            case ast.arg():
+                yield node.arg
+            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+                yield node.name
+            case ast.ExceptHandler(name=str()):
+                yield str(node.name)
+
+
+def with_display(code: str) -> str:
+    """Return the code with a last line that shows what it assigned last, if that is how it ends."""
+    try:
+        body = ast.parse(code).body
+    except SyntaxError:
+        return code
+    match body[-1] if body else None:
+        case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)):
+            return f"{code}\n{name}"
+    return code
+
+
+def with_examples(code: str, task: str) -> str:
+    """Return the code with the task's own examples as assertions, where it defines what they call."""
+    try:
+        defined = {n.name for n in ast.parse(code).body if isinstance(n, ast.FunctionDef)}
+    except SyntaxError:
+        return code
+    found = [_assertion(call, value) for call, value in examples(task) if call.partition("(")[0] in defined]
+    new = [line for line in dict.fromkeys(found) if line not in code]
+    return "\n".join([code, "", "# Examples from the task:", *new]) if new else code
+
+
+def _assertion(call: str, value: str) -> str:
+    # the message is what the function gave: the next attempt is told
+    exact = not isinstance(ast.literal_eval(value), float)
+    return f"assert {call} == {value}, {call}" if exact else f"assert abs({call} - {value}) < 1e-6, {call}"
+
+
+def examples(task: str) -> Iterator[tuple[str, str]]:
+    """Yield the calls that a text shows with their values: ``f(1) == 2``, ``f(1) -> 2``, or as a doctest."""
+    for pattern in (_EXAMPLE, _DOCTEST):
+        for match in pattern.finditer(task):
+            call, value = match["call"], match["value"]
+            if _is_call(call) and _is_literal(value):
+                yield call, value
+
+
+def _is_call(text: str) -> bool:
+    try:
+        call = ast.parse(text, mode="eval").body
+    except SyntaxError:
+        return False
+    return isinstance(call, ast.Call) and all(_is_literal(ast.unparse(a)) for a in call.args)
+
+
+def _is_literal(text: str) -> bool:
+    try:
+        ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return False
+    return True
+
+
+def sameness(code: str) -> str:
+    """Return what is alike for codes that do the same but for comments and layout."""
+    try:
+        return ast.dump(ast.parse(code))
+    except SyntaxError:
+        return "\n".join(
+            line.strip() for line in code.splitlines() if line.strip() and not line.strip().startswith("#")
+        )
