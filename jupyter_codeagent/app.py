@@ -128,6 +128,7 @@ def _verify_options(parser: argparse.ArgumentParser, defaults: Any) -> None:
 
 def _doctor_options(parser: argparse.ArgumentParser, defaults: Any) -> None:
     parser.add_argument("--model", default=defaults.model or None, metavar="M", help="the model to ask about")
+    parser.add_argument("--only", choices=["sandbox", "model"], default="", help="look at that alone")
     _add_json(parser)
 
 
