@@ -1,0 +1,48 @@
+"""What a reply costs, where the price is known."""
+
+from __future__ import annotations
+
+import json
+import math
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jupyter_codeagent.trajectory import Usage
+
+
+def cost(model: str, usage: Usage, written: int = 0) -> float | None:
+    """Return the cost of one reply.
+
+    Parameters
+    ----------
+    model : str
+        Its name.
+    usage : Usage
+        Its tokens.
+    written : int
+        How many of the input tokens were written to the cache.
+
+    Returns
+    -------
+    float or None
+        US dollars, by the list in ``prices.json``; None where the model is not in it.
+    """
+    total = usage.input_tokens + usage.cache_read_tokens
+    rate = next((r for r in _rates().get(model, ()) if total <= r.get("up_to", math.inf)), None)
+    if rate is None:
+        return None
+    dollars = (
+        (usage.input_tokens - written) * rate["input"]
+        + written * rate["cache_write"]
+        + usage.cache_read_tokens * rate["cache_read"]
+        + usage.output_tokens * rate["output"]
+    )
+    return float(dollars) / 1e6
+
+
+@cache
+def _rates() -> dict[str, list[dict[str, Any]]]:
+    text = (Path(__file__).parent / "prices.json").read_text(encoding="utf-8")
+    models: dict[str, list[dict[str, Any]]] = json.loads(text)["models"]
+    return models
