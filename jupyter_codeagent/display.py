@@ -20,10 +20,11 @@ from jupyter_codeagent.render import (
     seen,
     shorten,
 )
-from jupyter_codeagent.trajectory import Answer, Attempt, Trajectory, Verdict, plain
+from jupyter_codeagent.trajectory import Answer, Attempt, Output, Trajectory, Verdict, plain
 
 INTERVAL = 0.1  # seconds between two updates of a display
 DOT = " \u00b7 "
+ATTEMPT_MOST = 1_500_000  # characters of one attempt's outputs
 PAGE_MOST = 3_000_000  # characters of a whole record; images beyond are named only
 _WORDS = {
     "writing": "writing",
@@ -214,7 +215,7 @@ def _attempt_html(attempt: Attempt, trajectory: Trajectory, newest: bool) -> str
         body.append(f'<pre class="jca-code{caret}">{code_html(attempt.action.code)}</pre>')
     if seen_now:
         body += [f'<p class="jca-note">{seen(note)}</p>' for note in seen_now.notes]
-        body += [output_html(output) for output in seen_now.outputs]
+        body += _outputs_html(seen_now.outputs)
     title = f"Attempt {attempt.number}" if attempt.action.code is not None else "The model is writing"
     word = f'<span class="jca-word">{_WORDS[attempt.status]}</span>' if attempt.action.code is not None else ""
     return (
@@ -222,6 +223,17 @@ def _attempt_html(attempt: Attempt, trajectory: Trajectory, newest: bool) -> str
         f'<span class="jca-meta">{escape(DOT.join(_meta(attempt)))}</span></summary>'
         f'<div class="jca-body">{"".join(body)}</div></details>'
     )
+
+
+def _outputs_html(outputs: list[Output]) -> Iterator[str]:
+    room = ATTEMPT_MOST
+    for number, output in enumerate(outputs):
+        html = output_html(output)
+        room -= len(html)
+        if room < 0:
+            yield f'<p class="jca-note">{len(outputs) - number} more outputs are too large to be shown here.</p>'
+            return
+        yield html
 
 
 def _meta(attempt: Attempt) -> Iterator[str]:

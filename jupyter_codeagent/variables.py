@@ -53,9 +53,9 @@ def names_in(task: str, variables: Iterable[str]) -> list[str]:
     """
     known = set(variables)
     found = []
-    for match in re.finditer(r"(?P<tick>`[^`\n]*?)?\b(?P<name>[^\W\d]\w*)\b(?P<after>\s*(?:\[|\(|=|\.\w))?", task):
+    for match in re.finditer(r"\b(?P<name>[^\W\d]\w*)\b(?P<after>\s*(?:\[|\(|=|\.\w))?", task):
         name = match["name"]
-        as_code = match["tick"] is not None or match["after"] is not None or "_" in name
+        as_code = match["after"] is not None or "_" in name
         if name in known and (as_code or (len(name) > 1 and name.lower() not in _ENGLISH)):
             found.append(name)
     ticked = [name for quoted in re.findall(r"`([^`\n]+)`", task) for name in re.findall(r"[^\W\d]\w*", quoted)]

@@ -1,0 +1,318 @@
+"""What the model is told, and what of the user's variables may go into the sandbox."""
+
+import datetime
+import threading
+import types
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from jupyter_codeagent.agent import Agent
+from jupyter_codeagent.context import describe, files_named, find_files, inputs
+from jupyter_codeagent.delivery import deliver
+from jupyter_codeagent.errors import NotPlainData, WrongUse
+from jupyter_codeagent.keys import Keys
+from jupyter_codeagent.models.scripted import ScriptedModel
+from jupyter_codeagent.passing import Passing, names_used
+from jupyter_codeagent.sandbox import Sandbox, SandboxPolicy
+from jupyter_codeagent.trajectory import Action, Check, Trajectory
+from jupyter_codeagent.variables import check_plain, fingerprint, literal, names_in, of_user, shown, told
+
+KEYS = Keys({"MY_API_KEY": "correct-horse-battery", "HOME": "/home/somebody"})
+SECRET = "sk-ant-api03-" + "a1B2" * 8
+
+
+@pytest.fixture
+def folder(tmp_path):
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "sales.csv").write_text('Region,Revenue ,Date\nNorth,"$1,500",2024-01-01\nSouth,$20,\n')
+    return project
+
+
+# -- names ------------------------------------------------------------------------------------
+
+
+def test_a_task_names_the_variables_that_stand_in_it():
+    known = ["sales", "df", "my_frame", "plot", "a", "x", "total"]
+    assert names_in("Plot sales by month, then clean df.", known) == ["sales", "df"]
+    assert names_in("the total of `a` and x[0] in my_frame", known) == ["x", "my_frame", "a"]
+    assert names_in("a plot of the total", known) == []
+    assert names_in("show `total`", known) == ["total"]
+
+
+def test_names_used_are_those_read_before_they_are_set():
+    code = "import os\nd = df.copy()\nd['z'] = [q * k for q in xs]\ndef f(a):\n    b = a + g\n    return b\ntotal += d\n%time\n"
+    assert names_used(code) == ["df", "xs", "k", "g", "total"]
+
+
+def test_names_used_survives_code_that_is_no_python():
+    assert names_used("!ls\nprint(rows)") == ["print", "rows"]
+    assert names_used("def broken(") == []
+
+
+def test_private_names_modules_and_what_the_shell_put_there_are_not_the_users():
+    found = of_user({"df": 1, "_x": 2, "np": np, "In": [], "open": 3, "quit": 4, "tool": 5}, hidden=["tool"])
+    assert found == {"df": 1}
+
+
+# -- plain data -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        3.5,
+        "text",
+        [1, {"a": (2, {3})}],
+        np.arange(3),
+        np.float64(2),
+        np.array(["a", None], dtype=object),
+        pd.DataFrame({"a": [1, "x"], "when": [pd.Timestamp("2024-01-01")] * 2}),
+        pd.Series([1.0]),
+        pd.Index([1]),
+        datetime.datetime(2024, 1, 1),
+        Path("x"),
+    ],
+)
+def test_plain_data_may_pass(value):
+    check_plain("v", value)
+    assert fingerprint("v", value, KEYS) == fingerprint("v", value, KEYS)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        types,
+        open,
+        threading.Lock(),
+        object(),
+        [1, object()],
+        {"a": threading.Lock()},
+        np.array([object()], dtype=object),
+        pd.DataFrame({"a": [object()]}),
+        type("Frame", (dict,), {})(),
+    ],
+)
+def test_anything_else_stays(value):
+    with pytest.raises(NotPlainData, match="not plain data"):
+        check_plain("v", value)
+
+
+def test_a_list_that_holds_itself_is_looked_at_once():
+    knot: list[object] = []
+    knot.append(knot)
+    check_plain("knot", knot)
+
+
+def test_a_fingerprint_sees_a_change_in_place():
+    frame = pd.DataFrame({"a": [1, 2]})
+    before = fingerprint("frame", frame, KEYS)
+    frame.loc[0, "a"] = 5
+    assert fingerprint("frame", frame, KEYS) != before
+
+
+@pytest.mark.parametrize(
+    "value", ["correct-horse-battery", [SECRET], pd.DataFrame({"a": [SECRET, "b"]}), {"x": {"y": SECRET}}]
+)
+def test_a_value_that_holds_a_key_stays(value):
+    with pytest.raises(NotPlainData, match="looks like a key"):
+        fingerprint("v", value, KEYS)
+
+
+def test_keys_are_known_by_name_but_ordinary_words_are_not():
+    assert KEYS.named("api_key", "short")
+    assert KEYS.named("DB_PASSWORD", "hunter2")
+    assert KEYS.named("key", "a8f3c2d1e4b5a697c8d9")
+    assert not KEYS.named("sort_key", "customer_name")
+    assert not KEYS.named("tokens", ["a", "list"])
+    assert not KEYS.named("monkey", "Chita")
+
+
+def test_keys_are_hidden_in_text():
+    text = (
+        f'client = Client("{SECRET}")\npassword = "hunter2 again"\nenv["MY_API_KEY"] = "correct-horse-battery"\nn = 1'
+    )
+    hidden = KEYS.hide(text)
+    assert SECRET not in hidden and "hunter2" not in hidden and "correct-horse" not in hidden
+    assert "n = 1" in hidden
+
+
+def test_variables_are_told_without_calling_their_repr():
+    class Loud:
+        def __repr__(self):
+            raise AssertionError("called")
+
+    assert told(Loud()) == "Loud"
+    assert shown(Loud()) == "" and shown([Loud()]) == ""
+    assert told(pd.DataFrame({"a": [1]})) == "DataFrame, 1 x 1"
+    assert "'Revenue '" in shown(pd.DataFrame({"Revenue ": ["$5"]}))
+    assert len(shown("x" * 10_000)) < 1000
+
+
+def test_a_literal_is_given_for_small_plain_values_only():
+    assert literal({"a": [1, 2.5, None]}) == "{'a': [1, 2.5, None]}"
+    assert literal(float("nan")) == "" and literal(pd.DataFrame()) == "" and literal("x" * 20_000) == ""
+    assert literal([datetime.date(2024, 1, 1)]) == ""
+
+
+# -- files and the whole text --------------------------------------------------------------------
+
+
+def test_files_are_found_by_pattern_and_by_the_task(folder):
+    assert find_files(["*.csv"], folder) == ["sales.csv"]
+    assert files_named("sum Revenue in sales.csv, by Region. Not nope.csv.", folder) == ["sales.csv"]
+    assert files_named("read 'sales.csv'", folder) == ["sales.csv"]
+    (entry,) = inputs(["sales.csv"], folder)
+    assert entry.size == (folder / "sales.csv").stat().st_size and len(entry.digest) == 32
+
+
+@pytest.mark.parametrize(
+    ("pattern", "words"), [("no*.csv", "No file matches"), ("../x", "outside"), ("/etc/passwd", "outside")]
+)
+def test_a_pattern_without_a_file_in_the_folder_is_one_sentence(folder, pattern, words):
+    with pytest.raises(WrongUse, match=words):
+        find_files([pattern], folder)
+
+
+def test_files_of_secrets_are_neither_found_nor_shown(folder):
+    (folder / ".env").write_text("TOKEN=abc")
+    assert files_named("look into .env", folder) == []
+    with pytest.raises(WrongUse, match="secrets"):
+        find_files([".env"], folder)
+
+
+def test_the_context_shows_cells_variables_and_files(folder):
+    text = describe(
+        cells=["%load_ext jupyter_codeagent", "import pandas as pd", f"key = '{SECRET}'"],
+        variables={"df": pd.DataFrame({"Revenue ": ["$5"]}), "n": 3, "api_key": "abcdefgh"},
+        named=["df"],
+        files=["sales.csv"],
+        folder=folder,
+        earlier=[Trajectory("load the data")],
+        keys=KEYS,
+    )
+    assert "import pandas as pd" in text and "load_ext" not in text
+    assert SECRET not in text and "api_key" not in text
+    assert "columns {'Revenue ': str}" in text and "n: int" in text
+    assert "['Region', 'Revenue ', 'Date']" in text and '"$1,500"' in text
+    assert "'load the data'" in text
+
+
+def test_the_context_is_bounded(folder):
+    for number in range(50):
+        (folder / f"f{number}.csv").write_text("column\n" * 2000)
+    text = describe(
+        cells=["x = 1\n" * 500] * 50,
+        variables={f"v{n}": "text" * 5000 for n in range(500)},
+        named=[f"v{n}" for n in range(500)],
+        files=find_files(["*.csv"], folder),
+        folder=folder,
+        earlier=[Trajectory("task " * 500)] * 20,
+    )
+    assert len(text) < 7000
+
+
+def test_nothing_to_tell_is_an_empty_context():
+    assert describe() == ""
+
+
+# -- passing into a real sandbox ------------------------------------------------------------------
+
+
+@pytest.fixture
+def user():
+    return {}
+
+
+@pytest.fixture
+def passing(folder, user):
+    with Sandbox(SandboxPolicy(folder)) as sandbox:
+        yield Passing(sandbox, lambda: dict(user), KEYS)
+
+
+def run(passing, code):
+    last = None
+    for last in passing.stream(code):  # noqa: B007
+        pass
+    return last
+
+
+def test_what_code_names_is_copied_in_and_said(passing, user):
+    user.update(df=pd.DataFrame({"a": [1, 2]}), other=5)
+    seen = run(passing, "df['b'] = 1\nprint(len(df)); 'other' in globals()")
+    assert seen.error is None and seen.text == "2\nFalse\n"
+    assert seen.notes[0] == "Copied in from the notebook: df (DataFrame, 2 x 1)."
+    assert list(user["df"].columns) == ["a"]
+
+
+def test_kept_work_is_not_overwritten_but_the_users_change_is_passed(passing, user):
+    user["rows"] = [1]
+    assert run(passing, "rows.append(2); rows").text == "[1, 2]\n"
+    passing.begin(["rows"])
+    assert run(passing, "rows").text == "[1, 2]\n"
+    user["rows"].append(7)
+    passing.begin(["rows"])
+    assert run(passing, "rows").text == "[1, 7]\n"
+
+
+def test_a_value_is_passed_again_after_a_rollback(passing, user):
+    user["rows"] = [1]
+    before = passing.checkpoint()
+    assert run(passing, "rows.append(2); rows").text == "[1, 2]\n"
+    passing.rollback(before)
+    assert run(passing, "rows").text == "[1]\n"
+
+
+def test_what_the_sandbox_made_is_its_own_until_the_user_accepts_it(passing, user):
+    run(passing, "total = 10")
+    user["total"] = 3
+    assert run(passing, "total").text == "10\n"
+    passing.accepted(["total"])
+    assert run(passing, "total").text == "3\n"
+
+
+def test_keys_and_open_handles_stay_and_the_reason_is_said(passing, user):
+    user.update(api_key="anything", handle=threading.Lock(), text=f"x {SECRET}")
+    seen = run(passing, "print([n for n in ('api_key', 'handle', 'text') if n in globals()])\n(api_key, handle, text)")
+    assert seen.error.ename == "NameError" and seen.text.startswith("[]")
+    assert any("'api_key' was not passed: it looks like a key." == note for note in seen.notes)
+    assert any("'handle' was not passed: it is a lock" in note for note in seen.notes)
+
+
+def test_functions_of_the_notebook_come_as_source_with_what_they_need(passing, user):
+    namespace = {"__name__": "__main__"}
+    source = "def double(x):\n    return x * factor\n"
+    import linecache
+
+    linecache.cache["<cell>"] = (len(source), None, source.splitlines(True), "<cell>")
+    exec(compile(source, "<cell>", "exec"), namespace)
+    user.update(double=namespace["double"], factor=21)
+    assert run(passing, "double(2)").text == "42\n"
+
+
+def test_checks_see_the_values_that_came_in_during_the_task(passing, user):
+    user["rows"] = [1, 2]
+    trajectory = Trajectory("t", checks=(Check("n == 2", "assert n == len(rows) == 2"),))
+    model = ScriptedModel([Action("", "n = len(rows)"), Action("done")])
+    passing.begin([])
+    for _ in Agent(model, passing).run(trajectory):
+        pass
+    assert trajectory.status == "solved", trajectory.answers
+    assert passing.literals() == {"rows": "[1, 2]"}
+
+
+def test_files_that_came_later_are_delivered(passing, folder):
+    import time
+
+    run(passing, "1")
+    since = time.time()
+    (folder / "new.csv").write_text("a\n1\n")
+    (folder / "deep").mkdir()
+    (folder / "deep" / "x.txt").write_text("deep")
+    assert list(deliver(passing.sandbox, ["new.csv", "deep/x.txt", "sales.csv"], folder, since)) == []
+    seen = run(passing, "open('new.csv').read() + open('deep/x.txt').read(), '_content' in globals()")
+    assert seen.text == "('a\\n1\\ndeep', False)\n"
