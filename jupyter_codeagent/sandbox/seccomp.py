@@ -44,7 +44,8 @@ MACHINES = {
         {
             "clone": 56, "clone3": 435, "ioctl": 16, "socket": 41, "socketpair": 53, "seccomp": 317, "prctl": 157,
             "kill": 62, "tkill": 200, "tgkill": 234, "rt_sigqueueinfo": 129, "rt_tgsigqueueinfo": 297,
-            "prlimit64": 302, "fcntl": 72,
+            "prlimit64": 302, "fcntl": 72, "setpriority": 141, "ioprio_set": 251, "sched_setparam": 142,
+            "sched_setscheduler": 144, "sched_setattr": 314, "sched_setaffinity": 203,
         },
     ),
     "aarch64": Machine(
@@ -58,12 +59,16 @@ MACHINES = {
         {
             "clone": 220, "clone3": 435, "ioctl": 29, "socket": 198, "socketpair": 199, "seccomp": 277, "prctl": 167,
             "kill": 129, "tkill": 130, "tgkill": 131, "rt_sigqueueinfo": 138, "rt_tgsigqueueinfo": 240,
-            "prlimit64": 261, "fcntl": 25,
+            "prlimit64": 261, "fcntl": 25, "setpriority": 140, "ioprio_set": 30, "sched_setparam": 118,
+            "sched_setscheduler": 119, "sched_setattr": 274, "sched_setaffinity": 122,
         },
     ),
 }  # fmt: skip
 
+NEWER = 463  # the first call younger than Linux 6.12; what it does is not known here, and libraries do without it
+
 SIGNALS = ("kill", "tkill", "tgkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo")
+OWN = ("prlimit64", "sched_setparam", "sched_setscheduler", "sched_setattr")  # the first argument says whose
 
 
 def machine() -> Machine:
@@ -84,21 +89,26 @@ class Program:
         self.labels: dict[str, int] = {}
 
     def load(self, offset: int) -> None:
+        """Load a field of the call's description."""
         self.lines.append((LOAD, offset, None, None))
 
     def mask(self, bits: int) -> None:
+        """Keep some bits of what was loaded."""
         self.lines.append((AND, bits, None, None))
 
     def jump(self, test: int, value: int, yes: str | None, no: str | None = None) -> None:
+        """Test what was loaded and go on at a label; None is the next instruction."""
         self.lines.append((test, value & 0xFFFFFFFF, yes, no))
 
     def give(self, result: int) -> None:
+        """End with a verdict."""
         self.lines.append((RETURN, result, None, None))
 
     def label(self, name: str) -> None:
+        """Name the next instruction."""
         self.labels[name] = len(self.lines)
 
-    def bytes(self) -> bytes:
+    def assemble(self) -> bytes:
         """Assemble; a jump reaches at most 255 instructions down."""
         return b"".join(self._pack(at, *line) for at, line in enumerate(self.lines))
 
@@ -121,11 +131,15 @@ def base_filter(table: Machine | None = None) -> bytes:
     p.load(NUMBER)
     if table.audit == 0xC000003E:
         p.jump(AT_LEAST, 0x40000000, "unknown")  # x32
-    p.jump(
-        EQUAL, call["clone3"], "unknown"
-    )  # its flags lie in memory that a filter cannot read; libc falls back to clone
-    for name in ("clone", "ioctl", "socket", "socketpair", "seccomp", "prctl", "kill", "prlimit64", "fcntl"):
+    p.jump(AT_LEAST, NEWER, "unknown")
+    # the flags of clone3 lie in memory that a filter cannot read; libc falls back to clone
+    p.jump(EQUAL, call["clone3"], "unknown")
+    for name in ("clone", "ioctl", "socket", "socketpair", "seccomp", "prctl", "kill", "fcntl"):
         p.jump(EQUAL, call[name], name)
+    for name in ("setpriority", "ioprio_set"):
+        p.jump(EQUAL, call[name], "priority")
+    for name in OWN:
+        p.jump(EQUAL, call[name], "own")
     for number in table.refused:
         p.jump(EQUAL, number, "refuse")
     p.give(ALLOW)
@@ -138,7 +152,13 @@ def base_filter(table: Machine | None = None) -> bytes:
     argument(p, "kill", 0, [(EQUAL, -1)])  # everybody
     argument(p, "fcntl", 1, [(EQUAL, 8), (EQUAL, 10), (EQUAL, 15)])  # F_SETOWN, F_SETSIG, F_SETOWN_EX send signals too
     sockets(p)
-    p.label("prlimit64")  # a limit of another process: a CPU limit of nothing kills it
+    p.label("priority")  # that of others, once lowered, could never be raised again
+    p.load(ARGUMENT)
+    for everybody in (2, 3):  # PRIO_USER, IOPRIO_WHO_USER
+        p.jump(EQUAL, everybody, "refuse")
+    p.load(ARGUMENT + 8)
+    p.jump(EQUAL, 0, "allow", "refuse")
+    p.label("own")  # not those of another process: a limit of no time on the processor kills it
     p.load(ARGUMENT)
     p.jump(EQUAL, 0, None, "refuse")
     p.label("allow")
@@ -151,7 +171,7 @@ def base_filter(table: Machine | None = None) -> bytes:
     ):
         p.label(name)
         p.give(result)
-    return p.bytes()
+    return p.assemble()
 
 
 def argument(p: Program, name: str, index: int, tests: list[tuple[int, int]]) -> None:
@@ -184,10 +204,10 @@ def sockets(p: Program) -> None:
 
 
 def shield(pid: int) -> bytes:
-    """Return a filter that takes away every way to signal `pid` (as seen inside), or its process group."""
+    """Return a filter that takes away every way to signal `pid` (as seen inside) or its process group, or to move it."""
     call, p = machine().calls, Program()
     p.load(NUMBER)
-    for name in SIGNALS:
+    for name in (*SIGNALS, "sched_setaffinity"):
         p.jump(EQUAL, call[name], "look")
     p.give(ALLOW)
     p.label("look")
@@ -197,4 +217,4 @@ def shield(pid: int) -> bytes:
     p.give(ALLOW)
     p.label("refuse")
     p.give(fail(errno.EPERM))
-    return p.bytes()
+    return p.assemble()
