@@ -104,7 +104,7 @@ def _rest(url: str, file: File, out: IO[bytes]) -> Iterator[int]:
         if reply.status != 206:  # the whole file, from its beginning
             have = 0
             out.truncate(0)
-        while block := reply.read(_BLOCK):
+        while block := reply.read1(_BLOCK):
             have += len(block)
             if have > file.bytes:
                 raise SourceFailed("the model hub sent a longer file")
@@ -132,9 +132,7 @@ def _downloader() -> list[str]:
         return [sys.executable, "-m", "pip", "download", *quiet, "--dest"]
     if uv := shutil.which("uv"):  # has no download command: unpacks the wheel into the folder instead
         return [uv, "pip", "install", "--quiet", "--no-cache", "--python", sys.executable, "--target"]
-    raise SourceFailed(
-        f"{sys.executable} has no pip, and no uv is on PATH (`python -m ensurepip` brings pip)"
-    )
+    raise SourceFailed(f"{sys.executable} has no pip, and no uv is on PATH (`python -m ensurepip` brings pip)")
 
 
 def _download(command: list[str], pin: str, sha: str, place: Path) -> None:

@@ -23,7 +23,7 @@ from jupyter_codeagent.models.weights import Weights
 
 
 def chosen(name: str | None) -> Weights:
-    """Return the entry that a name means: a size, ``local``, ``local:SIZE``, or the model's full name.
+    """Return the entry that a name means: ``local``, ``local-small``, a size, or the model's full name.
 
     Raises
     ------
@@ -31,11 +31,11 @@ def chosen(name: str | None) -> Weights:
         If there is none.
     """
     wanted = (name or "local").lower()
-    for size in weights.SIZES:
+    for alias, size in zip(("local", "local-small"), weights.SIZES, strict=True):
         known = weights.known(size)
-        if wanted in {size, f"local:{size}", f"local-{size}", known.name.lower()}:
+        if wanted in {alias, size, known.name.lower()}:
             return known
-    return weights.known(weights.SIZES[0] if wanted == "local" else wanted)
+    return weights.known(wanted)
 
 
 def facts(known: Weights) -> dict[str, Any]:

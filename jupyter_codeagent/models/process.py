@@ -151,7 +151,7 @@ class ServerProcess:
         if free is not None and free < self.weights.memory:
             raise NoModel(
                 f"The local model {self.weights.name} needs {self._need()} of memory and {free / 1e9:.1f} GB are free: "
-                "close something, use the 0.5b model, or set ANTHROPIC_API_KEY to use a model elsewhere."
+                "close something, choose --model local-small, or set ANTHROPIC_API_KEY to use a model elsewhere."
             )
 
     def _launch(self) -> None:
