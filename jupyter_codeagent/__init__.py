@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from jupyter_codeagent.models import ScriptedModel as ScriptedModel
     from jupyter_codeagent.models import get_model as get_model
     from jupyter_codeagent.notebook import save_notebook as save_notebook
-    from jupyter_codeagent.verify import verify_notebook as verify_notebook
     from jupyter_codeagent.sandbox import Candidate as Candidate
     from jupyter_codeagent.sandbox import Checkpoint as Checkpoint
     from jupyter_codeagent.sandbox import Sandbox as Sandbox
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from jupyter_codeagent.trajectory import Attempt as Attempt
     from jupyter_codeagent.trajectory import Observation as Observation
     from jupyter_codeagent.trajectory import Trajectory as Trajectory
+    from jupyter_codeagent.verify import verify_notebook as verify_notebook
 
 __version__ = "0.1.0"
 
@@ -35,7 +35,7 @@ _HOMES = {
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
-__all__ = sorted([*_HOME_OF, "load_ipython_extension", "unload_ipython_extension"])  # noqa: PLE0605 - built from one table
+__all__ = sorted([*_HOME_OF, "load_ipython_extension", "unload_ipython_extension"])
 
 
 def __getattr__(name: str) -> Any:

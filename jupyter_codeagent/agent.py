@@ -98,7 +98,7 @@ class Agent:
         trajectory.attempts.append(attempt)
         before = self.sandbox.checkpoint()
         try:
-            for attempt.observation in self.sandbox.stream(attempt.action.code or ""):
+            for attempt.observation in self.sandbox.stream(attempt.action.code or ""):  # noqa: B020 - its attribute grows
                 yield attempt
             attempt.done = True
         finally:

@@ -16,6 +16,7 @@ from jupyter_codeagent.errors import TaskFailed, WrongUse
 from jupyter_codeagent.keys import Keys
 from jupyter_codeagent.models import get_model
 from jupyter_codeagent.sandbox import Sandbox, SandboxPolicy
+from jupyter_codeagent.sandbox.workspace import too_wide
 from jupyter_codeagent.trajectory import Check, Trajectory
 from jupyter_codeagent.variables import literal
 
@@ -166,8 +167,9 @@ def prepared(
     if outside and sandbox is not None:
         raise WrongUse(f"The running sandbox cannot read {outside[0]!r}; name it in its policy's `files`.")
     names += [name for name in files_named(task, folder) if name not in names] if folder else []
-    # those in the working folder too: of a home folder, say, only named files are shown
-    policy = replace(policy, files=(*policy.files, *(str((folder or Path("/")) / name) for name in names)))
+    if folder and too_wide(folder):  # of a home folder, say, only named files are shown
+        outside = [str(folder / name) for name in names]
+    policy = replace(policy, files=(*policy.files, *outside))
     trajectory = _trajectory(task, context, names, folder, variables or {}, conditions, max_attempts)
     chosen = get_model(model) if model is None or isinstance(model, str) else model
     if sandbox is not None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shlex
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterator
@@ -99,7 +101,7 @@ def solve_task(view: Terminal, options: Namespace, out: Path) -> Done:
     saved = None
     if trajectory.attempts or trajectory.answers:
         saved = save_notebook(trajectory, out, options.keep_attempts)
-        view.say(f"Written: {saved}   (open it: jupyter lab {saved})")
+        view.say(f"Written: {saved}")
     return Done(trajectory, saved, failure)
 
 
@@ -136,30 +138,27 @@ def _run_notebook(options: Namespace) -> int:
 
     path = Path(options.notebook)
     notebook = read_notebook(path)
-    out = _output(options, path.with_name(f"{path.name.removesuffix('.ipynb')}.solved.ipynb"))
+    out = _output(options, path.with_name(f"{path.name.removesuffix('.ipynb')}.solved.ipynb")).absolute()
+    files = [Path(f).expanduser().resolve() for f in options.files]
+    folder = path.resolve().parent
+    os.chdir(folder)  # as Jupyter does: a notebook's names are relative to its folder
     policy = SandboxPolicy(
-        workspace=path.resolve().parent,
+        workspace=folder,
         memory=options.memory,
         timeout=max(options.timeout, longest_timeout(notebook) or 0.0),
-        files=_outside(options, path),
+        files=tuple(str(f) for f in files if not f.is_relative_to(folder)),
     )
     if options.test:
         raise WrongUse("--test goes with --task; in a notebook write it on the %%agent line.")
     with Terminal() as view, Sandbox(policy) as sandbox:
         model = shown_choice(view, options.model)
         run = NotebookRun(
-            notebook, sandbox, model, options.attempts, options.files, options.check, options.keep_attempts
+            notebook, sandbox, model, options.attempts, files, options.check, options.keep_attempts
         )
         _watch_notebook(view, run)
         saved = write_notebook(run.solved(), out)
-        view.say(f"Written: {saved}   (open it: jupyter lab {saved})")
+        view.say(f"Written: {saved}")
     return _finish(options, run.trajectories, saved, run.error, run.failure)
-
-
-def _outside(options: Namespace, notebook: Path) -> tuple[str, ...]:
-    folder = notebook.resolve().parent
-    found = [Path(f).expanduser().resolve() for f in options.files]
-    return tuple(str(f) for f in found if not f.is_relative_to(folder))
 
 
 def _watch_notebook(view: Terminal, run: NotebookRun) -> None:
@@ -202,6 +201,8 @@ def _finish(
 ) -> int:
     statuses = {t.status for t in trajectories}
     solved = statuses == {"solved"} and not reason
+    if saved and solved:
+        tell(f"Open it: jupyter lab {shlex.quote(str(saved))}")
     if options.json:
         write_json(outcome(trajectories, saved, solved, reason))
     else:

@@ -90,12 +90,16 @@ class Report:
 
     def __str__(self) -> str:
         lines = [
-            f"{self.path}: {'verified' if self.ok else 'not verified'}; {self.executed} code cells executed "
-            f"top to bottom in a fresh sandbox in {self.duration:.1f} s, {len(self.cells)} differences."
+            f"{self.path}: {'verified' if self.ok else 'not verified'}; {_count(self.executed, 'code cell')} executed "
+            f"top to bottom in a fresh sandbox in {self.duration:.1f} s, {_count(len(self.cells), 'difference')}."
         ]
         lines += [f"cell {d.cell}: {d.detail}" for d in self.cells]
         lines += [f"input {i.name}: {i.state} since it was recorded" for i in self.inputs if i.state != "same"]
         return "\n".join(lines)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def compare(cell: int, saved: Sequence[Output], fresh: Sequence[Output]) -> list[Difference]:

@@ -76,7 +76,8 @@ class Terminal:
             self._done(attempt)
 
     def _grow(self, code: str, attempt: Attempt) -> None:
-        self.wait("the model writes")
+        text = attempt.action.text.strip()
+        self.wait("the model writes" if code or not text else text.splitlines()[-1][:70])
         if not code:
             return
         if not self._code:
@@ -134,9 +135,10 @@ class Terminal:
                 self.say(f"check {verdict.check}: {'passed' if verdict.passed else verdict.detail}")
         usage = trajectory.usage
         spent = f"{usage.input_tokens + usage.cache_read_tokens} tokens read, {usage.output_tokens} written"
-        if usage.cost is not None:
+        if usage.cost:
             spent += f", {usage.cost:.4f} USD"
-        self.say(f"{trajectory.status} after {len(trajectory.attempts)} attempts ({spent})")
+        count = len(trajectory.attempts)
+        self.say(f"{trajectory.status} after {count} attempt{'' if count == 1 else 's'} ({spent})")
         self.say(trajectory.answer or trajectory.reason)
 
     def _write(self, text: str) -> None:

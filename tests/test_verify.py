@@ -1,0 +1,122 @@
+"""Saved notebooks executed in a fresh sandbox."""
+
+import json
+
+import pytest
+from nbformat import v4
+
+from jupyter_codeagent import SandboxPolicy, verify_notebook
+from jupyter_codeagent.errors import NotebookError
+from jupyter_codeagent.notebook_file import write_notebook
+
+
+def written(folder, *cells, metadata=None):
+    notebook = v4.new_notebook(cells=list(cells), metadata=metadata or {})
+    return write_notebook(notebook, folder / "n.ipynb", overwrite=True)
+
+
+def code(source, *texts, result=None, error="", tags=()):
+    outputs = [v4.new_output("stream", name="stdout", text=t) for t in texts]
+    outputs += [v4.new_output("execute_result", data={"text/plain": result}, execution_count=1)] if result else []
+    outputs += [v4.new_output("error", ename=error, evalue="", traceback=[])] if error else []
+    return v4.new_code_cell(source, outputs=outputs, metadata={"tags": list(tags)} if tags else {})
+
+
+def test_honest_notebook_is_verified(tmp_path):
+    (tmp_path / "a.txt").write_text("hello")
+    path = written(
+        tmp_path,
+        v4.new_markdown_cell("# Title"),
+        code("import sys\nx = 1\nobject()", result="<object at 0x7f0000000000>"),
+        code("print(open('a.txt').read())", "hello\n"),
+        code("x + 1", result="2"),
+    )
+    report = verify_notebook(path)
+    assert report.ok, str(report)
+    assert report.executed == 3 and report.tier == "A"
+    assert report.environment["python"].startswith("3.")
+
+
+def test_differences_are_named_cell_by_cell(tmp_path):
+    path = written(tmp_path, code("print(1)", "2\n"), code("1 + 1", result="2"), code("3"), code("4", "four"))
+    report = verify_notebook(path)
+    assert not report.ok
+    assert [(d.cell, d.kind) for d in report.cells] == [(1, "text"), (3, "extra"), (4, "missing"), (4, "extra")]
+
+
+def test_error_ends_the_run_and_says_what_was_not_run(tmp_path):
+    path = written(tmp_path, code("x = 1"), code("y", result="5"), code("print(2)", "2\n"))
+    report = verify_notebook(path)
+    assert [(d.cell, d.kind) for d in report.cells] == [(2, "error"), (3, "not run")]
+    assert "NameError: name 'y' is not defined" in report.cells[0].detail
+
+
+def test_expected_error_is_no_difference(tmp_path):
+    path = written(tmp_path, code("1/0", error="ZeroDivisionError", tags=["raises-exception"]), code("2", result="2"))
+    assert verify_notebook(path).ok
+
+
+def test_error_of_the_file_that_is_gone_is_a_difference(tmp_path):
+    report = verify_notebook(written(tmp_path, code("1", result="1", error="ValueError")))
+    assert [d.kind for d in report.cells] == ["missing"]
+
+
+def test_attempts_agent_cells_and_own_magics_are_left_out(tmp_path):
+    path = written(
+        tmp_path,
+        code("%load_ext jupyter_codeagent\nx = 1"),
+        code("%%attempt ab12.1\n1/0", error="ZeroDivisionError"),
+        code("1/0", tags=["skip-execution"]),
+        code("%%agent\nsum it up"),
+        code("%agent status"),
+        code("x", result="1"),
+    )
+    report = verify_notebook(path)
+    assert report.ok and report.executed == 2, str(report)
+
+
+def test_each_run_is_fresh_and_changes_nothing(tmp_path):
+    path = written(tmp_path, code("import os\nprint(os.path.exists('made'))\nopen('made', 'w').close()", "False\n"))
+    before = path.read_bytes()
+    assert verify_notebook(path).ok and verify_notebook(path).ok
+    assert path.read_bytes() == before and not (tmp_path / "made").exists()
+
+
+def test_pictures_are_compared_by_kind(tmp_path):
+    draw = "%matplotlib inline\nimport matplotlib.pyplot as plt\nplt.plot([1, 2]);"
+    cell = v4.new_code_cell(draw)
+    png = {"image/png": "iVBORw0KGgo=", "text/plain": "<Figure size 640x480 with 1 Axes>"}
+    cell.outputs = [v4.new_output("display_data", data=png)]
+    report = verify_notebook(written(tmp_path, cell))
+    assert report.ok, str(report)
+
+
+def test_inputs_are_looked_at_below_the_folder_only(tmp_path):
+    folder = tmp_path / "work"
+    folder.mkdir()
+    (folder / "a.csv").write_text("a")
+    (tmp_path / "b.csv").write_text("b")
+    listed = [{"name": name, "size": 1, "blake2b": "0" * 32} for name in ("a.csv", "c.csv", "../b.csv", "/etc/passwd")]
+    path = written(folder, code("1", result="1"), metadata={"jupyter_codeagent": {"inputs": [*listed, 7, {"name": 3}]}})
+    report = verify_notebook(path)
+    assert [(i.name, i.state) for i in report.inputs] == [("a.csv", "changed"), ("c.csv", "missing")]
+    assert report.ok
+
+
+def test_policy_of_the_caller_counts(tmp_path):
+    path = written(tmp_path, code("while True: pass"))
+    report = verify_notebook(path, SandboxPolicy(workspace=tmp_path, timeout=1))
+    assert "TimedOut" in report.cells[0].detail
+
+
+def test_hostile_metadata_is_no_metadata(tmp_path):
+    path = written(tmp_path, code("1", result="1"), metadata={"jupyter_codeagent": ["status", "solved"]})
+    assert verify_notebook(path).ok
+
+
+@pytest.mark.parametrize("content", ["{", json.dumps({"nbformat": 3}), "[]"])
+def test_broken_notebook_is_one_sentence(tmp_path, content):
+    path = tmp_path / "n.ipynb"
+    path.write_text(content)
+    with pytest.raises(NotebookError):
+        verify_notebook(path)
