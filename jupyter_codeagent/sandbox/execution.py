@@ -17,6 +17,7 @@ from jupyter_codeagent.trajectory import CodeError, Observation
 
 SHOW = 0.08  # seconds between two looks at a growing observation
 CROWDED = 0.5  # seconds at the process limit after which the process is ended
+DONE = 2**20  # bytes of the last message at most; past the output limit longer ones are not looked at
 WATCH = 0.1  # seconds between two looks at memory
 AGAIN, GIVE_UP = 0.3, 0.7  # seconds after which an interrupt is repeated, and after which the process is killed
 KINDS = {ord("o"): "stdout", ord("e"): "stderr"}
@@ -44,7 +45,7 @@ class Execution:
         self.error: CodeError | None = None
         self.names: dict[str, str] = {}
         self.notes: list[str] = []
-        self.over = self.died = False
+        self.over = self.died = self.fresh = False
         self.late = 0
         self.started = self.shown = self.watched = self.crowded = 0.0
         self.kills = oom_kills()
@@ -81,9 +82,10 @@ class Execution:
                 self.ended()
             else:
                 self.limits(now)
-        if self.over or not ready - {self.state.pidfd} or now - self.shown < SHOW:
+        self.fresh = self.fresh or bool(ready)
+        if self.over or not self.fresh or now - self.shown < SHOW:
             return False
-        self.shown = now
+        self.shown, self.fresh = now, False
         return True
 
     def take(self, ready: set[int]) -> bool:
@@ -113,21 +115,24 @@ class Execution:
         return bool(data)
 
     def frame(self, kind: int, payload: bytes) -> None:
-        """Take one message from the worker."""
+        """Take one message from the worker; every one counts, whatever it is."""
+        room = self.count(len(payload) + 5)
         if kind in KINDS:
-            if self.count(len(payload)):
+            if room:
                 self.collector.stream(KINDS[kind], payload)
-            return
-        if kind == ord("l"):
+        elif kind == ord("l"):
             self.late += len(payload)
-            return
-        message = gate.parse(payload)
+        elif room or len(payload) < DONE:
+            self.message(gate.parse(payload), room)
+
+    def message(self, message: dict[str, object], room: bool) -> None:
+        """Take one message that is not plain text."""
         op = message.get("op")
         if op == "done":
             self.done(message)
-        elif op == "output" and self.count(len(payload)):
+        elif op == "output" and room:
             self.collector.display(message)
-        elif op == "clear":
+        elif op == "clear" and room:
             self.collector.clear(message)
 
     def count(self, size: int) -> bool:
@@ -198,11 +203,13 @@ class Execution:
     def sentence(self, code: int | None = None) -> str:
         """Say what ended the code, with the value, and what to do."""
         if self.reason == "TimedOut":
-            return f"The code ran longer than {self.policy.timeout:g} s and was stopped; make it faster or raise the timeout."
+            limit = f"{self.policy.timeout:g} s"
+            return f"The code ran longer than {limit} and was stopped; make it faster or raise the timeout."
         if self.reason == "OutputLimit":
             return f"More than {self.policy.output:,} bytes of output; print less."
         if self.reason == "OutOfMemory":
-            return f"More than {self.policy.memory // MIB:,} MiB of memory were used; work on less data at a time or raise the limit."
+            limit = f"{self.policy.memory // MIB:,} MiB"
+            return f"More than {limit} of memory were used; work on less data at a time or raise the limit."
         if self.reason == "ProcessLimit":
             return f"The code kept {self.policy.processes} processes busy, which is the limit; start fewer or raise it."
         if self.reason == "Interrupted":
@@ -217,7 +224,7 @@ class Execution:
         text = f"{error.ename}: {error.evalue}"
         if error.ename == "MemoryError" or "Unable to allocate" in text:
             self.notes.append(f"The sandbox's memory limit is {self.policy.memory // MIB:,} MiB.")
-        if f"[Errno {errno.ENOSPC}]" in text or "No space left" in text:
+        if any(f"[Errno {number}]" in text for number in (errno.ENOSPC, errno.EFBIG)) or "No space left" in text:
             self.notes.append(f"The sandbox's disk limit is {self.policy.disk // MIB:,} MiB.")
         if f"[Errno {errno.EAGAIN}]" in text or "can't start new thread" in text:
             self.notes.append(f"The sandbox allows {self.policy.processes} processes and threads at one time.")
@@ -229,9 +236,8 @@ class Execution:
             outputs.append(gate.error_output(self.error))
         notes = list(self.notes)
         if self.collector.left_out:
-            notes.append(
-                f"{self.collector.left_out} more outputs were left out; {gate.OUTPUTS} (and {gate.IMAGES} images) are kept."
-            )
+            kept = f"{gate.OUTPUTS} (and {gate.IMAGES} images) are kept"
+            notes.append(f"{self.collector.left_out} more outputs were left out; {kept}.")
         if self.late:
             notes.append(f"{self.late:,} bytes of output by threads of earlier code were left out.")
         return Observation(outputs, self.error, time.monotonic() - self.started, tuple(notes), self.names)

@@ -64,12 +64,14 @@ class SandboxPolicy:
         least = {"memory": 256 * MIB, "timeout": 0.1, "processes": 8, "disk": MIB, "output": 1024}
         for name, low in least.items():
             value = getattr(self, name)
-            if not isinstance(value, int | float) or isinstance(value, bool) or not low <= value < 2**62:
-                raise SandboxUnavailable(f"No sandbox: {name} is {value!r}; give a number of at least {low}.")
+            kind = (int, float) if name == "timeout" else int
+            if not isinstance(value, kind) or isinstance(value, bool) or not low <= value < 2**62:
+                whole = "" if name == "timeout" else "whole "
+                raise SandboxUnavailable(f"No sandbox: {name} is {value!r}; give a {whole}number of at least {low}.")
         if self.cpus is not None and self.cpus < 1:
             raise SandboxUnavailable(f"No sandbox: cpus is {self.cpus!r}; give at least 1, or None for all.")
         if self.workspace is not None and not Path(self.workspace).expanduser().is_dir():
             raise SandboxUnavailable(f"No sandbox: the workspace {str(self.workspace)!r} is not a folder.")
-        for name in self.files:
-            if not Path(name).expanduser().exists():
-                raise SandboxUnavailable(f"No sandbox: the file {str(name)!r} does not exist.")
+        for file in self.files:
+            if not Path(file).expanduser().exists():
+                raise SandboxUnavailable(f"No sandbox: the file {str(file)!r} does not exist.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from jupyter_codeagent.errors import SandboxUnavailable
@@ -15,6 +16,15 @@ NAMESPACES = ("user", "pid", "net", "mnt", "ipc", "uts")
 def parent_of(pid: int) -> int:
     """Return the pid of a process's parent."""
     return int(status(pid)["PPid"])
+
+
+def ancestors(pid: int) -> list[int]:
+    """Return the pids above a process, nearest first, as far as init."""
+    found: list[int] = []
+    while pid > 1:
+        pid = parent_of(pid)
+        found.append(pid)
+    return found
 
 
 def limits_of(pid: int) -> dict[str, str]:
@@ -35,7 +45,7 @@ def check(zygote: State, policy: SandboxPolicy) -> dict[str, str]:
         facts = _facts(zygote.pid)
     except (OSError, KeyError, IndexError) as error:
         raise SandboxUnavailable(f"No sandbox: its isolation could not be checked: {error}.") from error
-    wanted = {
+    wanted: dict[str, Callable[[str], bool]] = {
         "uid": lambda value: value != "0",
         "capabilities": lambda value: int(value, 16) == 0,
         "no_new_privileges": lambda value: value == "1",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import base64
+import contextlib
 import json
 import os
 import re
@@ -17,9 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from jupyter_codeagent.sandbox import gate, seccomp
+from jupyter_codeagent.sandbox.values import Parcel
 
 FRAME = 16 * 2**20  # bytes of one message; the worker keeps well below it
-HANDSHAKE = 15.0  # seconds for a fork, or for any other request that executes nothing
+HANDSHAKE = 5.0  # seconds for a fork, or for any other request that executes nothing
+ROOM = 1.0  # seconds to wait for a free place under the process limit
 UNSAFE_THREADS = re.compile(r"polars|tokio")  # pools that hang in every fork made after their first use
 
 
@@ -73,7 +76,8 @@ class Wire:
         Violation
             If a message is longer than any the worker sends.
         """
-        at, kind, texts, buffer = 0, 0, [], self.buffer
+        at, kind, buffer = 0, 0, self.buffer
+        texts: list[bytes] = []
         while len(buffer) - at >= 5:
             length = int.from_bytes(buffer[at + 1 : at + 5], "big")
             if length > FRAME:
@@ -110,6 +114,7 @@ class State:
         self.parent = parent
         self.pid = self.inner = 0
         self.pidfd = -1
+        self.namespace = ""
         self.shields: frozenset[int] = parent.shields if parent else frozenset()
         self.unsafe = False  # a fork of this process cannot be relied on
         for fd in self.pipes:
@@ -120,57 +125,76 @@ class State:
         self.pid = self.wire.sender
         try:
             self.pidfd = os.pidfd_open(self.pid)
-            inside = status(self.pid)["NSpid"].split()
-        except (OSError, KeyError) as error:
+            seen = status(self.pid)
+            self.namespace = os.readlink(f"/proc/{self.pid}/ns/pid")
+        except OSError as error:
             raise Gone("a new process ended at once") from error
-        if len(inside) < 2:
+        inside = seen["NSpid"].split()
+        if len(inside) < 2 or (self.parent is not None and self.namespace != self.parent.namespace):
             raise Gone("a new process is not in the sandbox")
         self.inner = int(inside[-1])
+        # code can have asked to be called in every fork (os.register_at_fork): such a copy does not hold still
+        self.unsafe = self.unsafe or int(seen["Threads"]) > 1
 
-    def wait(self, op: str, seconds: float = HANDSHAKE) -> dict[str, Any]:
-        """Return the reply named `op`; everything else that arrives is dropped."""
+    def wait(self, *ops: str, seconds: float = HANDSHAKE) -> dict[str, Any]:
+        """Return the next reply named one of `ops`; everything else that arrives is dropped."""
         deadline = time.monotonic() + seconds
         while True:
             for kind, payload in self.wire.frames():
-                if kind == ord("j") and (message := gate.parse(payload)).get("op") == op:
+                if kind == ord("j") and (message := gate.parse(payload)).get("op") in ops:
                     return message
             left = deadline - time.monotonic()
             if left <= 0 or not readable(left, self.wire.socket.fileno(), self.pidfd):
-                raise Gone(f"no {op!r} within {seconds:.0f} s")
+                raise Gone(f"no {ops[0]!r} within {seconds:.0f} s")
             if not self.wire.read() or not (self.wire.buffer or self.pidfd < 0 or self.alive):
-                raise Gone(f"the process ended before {op!r}")
+                raise Gone(f"the process ended before {ops[0]!r}")
 
     def ask(self, op: str, reply: str, fds: Sequence[int] = (), **content: Any) -> dict[str, Any]:
         """Send a request and return its reply."""
         self.wire.send({"op": op, **content}, fds)
         return self.wait(reply)
 
+    def give(self, parcel: Parcel) -> dict[str, str]:
+        """Put values into the namespace; return those that could not be rebuilt, with the reason."""
+        failed = self.ask("values", "received", [parcel.fd], values=parcel.index).get("failed")
+        pairs = failed.items() if isinstance(failed, dict) else ()
+        return {gate.bare(name, 100): gate.bare(reason, 300) for name, reason in pairs}
+
     def fork(self) -> State:
-        """Return a new process that is this one's copy, and waits."""
-        ours, theirs = socket.socketpair()
-        out, err = os.pipe(), os.pipe()
-        child = State(ours, out[0], err[0], self)
-        given = [theirs.detach(), out[1], err[1]]
-        try:
-            answer = self.ask("fork", "forked", given)
-        except (Gone, gate.Violation) as error:
+        """Return a new process that is this one's copy, and waits; raises Gone if there can be none."""
+        deadline = time.monotonic() + ROOM
+        while True:
+            ours, theirs = socket.socketpair()
+            out, err = os.pipe(), os.pipe()
+            child = State(ours, out[0], err[0], self)
+            given = [theirs.detach(), out[1], err[1]]
+            try:
+                self.wire.send({"op": "fork"}, given)
+                answer = self.wait("forked", "refused")
+                if answer["op"] == "forked":
+                    child.greet(answer)
+                    return child
+            except (Gone, gate.Violation) as error:
+                child.kill()
+                child.close()
+                raise Gone(str(error)) from error
+            finally:
+                for fd in given:
+                    os.close(fd)
             child.close()
-            raise Gone(str(error)) from error
-        finally:
-            for fd in given:
-                os.close(fd)
+            if time.monotonic() > deadline:
+                raise Gone("no further process is possible")
+            time.sleep(0.005)  # processes just killed still count
+
+    def greet(self, answer: dict[str, Any]) -> None:
+        """Wait for the first word of a new process; `answer` is what its parent said."""
         threads = answer.get("threads")
-        child.unsafe = self.unsafe or any(
-            UNSAFE_THREADS.search(str(t)) for t in (threads if isinstance(threads, list) else [])
+        names = [str(name) for name in threads] if isinstance(threads, list) else []
+        self.unsafe = any(UNSAFE_THREADS.search(name) for name in names) or (
+            self.parent is not None and self.parent.unsafe
         )
-        try:
-            child.wait("hello")
-            child.identify()
-        except (Gone, gate.Violation) as error:
-            child.kill()
-            child.close()
-            raise Gone(str(error)) from error
-        return child
+        self.wait("hello")
+        self.identify()
 
     def shield(self, others: Sequence[State]) -> None:
         """Take away this process's ways to signal `others`, for good; raises Gone if the kernel says it is not so."""
@@ -190,18 +214,14 @@ class State:
     def interrupt(self) -> None:
         """Send SIGINT to the process and those of its children that are in its process group."""
         if self.alive:
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.pid, signal.SIGINT)  # it leads a session, so its number is also its group's
-            except ProcessLookupError:
-                pass
 
     def kill(self) -> None:
         """End the process and wait until it has."""
         if self.pidfd >= 0:
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
             readable(HANDSHAKE, self.pidfd)
 
     def status_at_end(self) -> int | None:
@@ -249,48 +269,56 @@ def descendants(pid: int) -> list[int]:
     while pending:
         for child in _children(pending.pop()):
             pending.append(child)
-            if _letter(child) not in ("Z", "X", ""):
+            if _view(child):
                 found.append(child)
     return found
 
 
 def _children(pid: int) -> list[int]:
     found: list[int] = []
-    try:
+    with contextlib.suppress(OSError):  # it ended meanwhile
         for task in os.listdir(f"/proc/{pid}/task"):
-            with open(f"/proc/{pid}/task/{task}/children") as file:  # noqa: PTH123 - this is called very often
+            with open(f"/proc/{pid}/task/{task}/children") as file:
                 found += map(int, file.read().split())
-    except OSError:
-        pass  # it ended meanwhile
     return found
 
 
-def _letter(pid: int) -> str:
+def _view(pid: int) -> str:
+    """Return the folder in /proc that tells of a living process; empty if it is none.
+
+    A process whose first thread has ended looks dead there, but its other threads go on.
+    """
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123
-            return file.read().rpartition(b")")[2].split()[0].decode()
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            if file.read().rpartition(b")")[2].split()[0] not in (b"Z", b"X"):
+                return f"/proc/{pid}"
+        others = [task for task in os.listdir(f"/proc/{pid}/task") if task != str(pid)]
     except OSError:
         return ""
+    return f"/proc/{pid}/task/{others[-1]}" if others else ""
 
 
 def memory(pids: Sequence[int], limit: int) -> int:
-    """Return the bytes of memory that `pids` use: resident first, and only near `limit` the exact share of shared pages."""
-    page = os.sysconf("SC_PAGE_SIZE")
-    resident = sum(_number(f"/proc/{pid}/statm", 1) for pid in pids) * page
-    return resident if resident <= limit else sum(_proportional(pid) for pid in pids)
+    """Return the bytes of memory that `pids` use.
+
+    Resident memory first; the exact share of shared pages, which takes longer, only where that is above `limit`.
+    """
+    views = [view for view in map(_view, pids) if view]
+    resident = sum(_number(f"{view}/statm", 1) for view in views) * os.sysconf("SC_PAGE_SIZE")
+    return resident if resident <= limit else sum(_proportional(view) for view in views)
 
 
 def _number(path: str, field: int) -> int:
     try:
-        with open(path) as file:  # noqa: PTH123
+        with open(path) as file:
             return int(file.read().split()[field])
     except OSError:
         return 0
 
 
-def _proportional(pid: int) -> int:
+def _proportional(view: str) -> int:
     try:
-        with open(f"/proc/{pid}/smaps_rollup") as file:  # noqa: PTH123
+        with open(f"{view}/smaps_rollup") as file:
             return sum(int(line.split()[1]) * 1024 for line in file if line.startswith("Pss:"))
     except OSError:
-        return 0
+        return _number(f"{view}/statm", 1) * os.sysconf("SC_PAGE_SIZE")

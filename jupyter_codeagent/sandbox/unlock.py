@@ -44,7 +44,7 @@ def new_namespaces() -> None:
         os.close(ready[1])
         if os.read(ready[0], 1):
             for name in ("uid_map", "gid_map"):
-                with open(f"/proc/{parent}/{name}", "w") as file:  # noqa: PTH123 - one write call is what the kernel wants
+                with open(f"/proc/{parent}/{name}", "w") as file:
                     file.write(f"0 0 1\n{INNER} {OUTER} 1\n")
             os.write(go[1], b"x")
         os._exit(0)
@@ -78,9 +78,9 @@ def open_ways(paths: list[str]) -> None:
         mount("tmpfs", folder, "tmpfs", 0, "mode=755,size=1m")
         for path, fd in sorted(below):
             if stat.S_ISDIR(os.fstat(fd).st_mode):
-                os.makedirs(path, exist_ok=True)  # noqa: PTH103
-            elif not os.path.exists(path):  # noqa: PTH110
-                os.makedirs(os.path.dirname(path), exist_ok=True)  # noqa: PTH103, PTH120
+                os.makedirs(path, exist_ok=True)
+            elif not os.path.exists(path):
+                os.makedirs(os.path.dirname(path), exist_ok=True)
                 os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o644))
             mount(f"/proc/self/fd/{fd}", path, "", BIND | REC, "")
             os.close(fd)

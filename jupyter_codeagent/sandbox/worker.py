@@ -152,7 +152,9 @@ class Worker:
         started = self.channel.receive()
         for name, value in started["limits"].items():
             limit = getattr(resource, f"RLIMIT_{name}")
-            resource.setrlimit(limit, (value, value))
+            hard = resource.getrlimit(limit)[1]
+            least = value if hard == resource.RLIM_INFINITY else min(value, hard)
+            resource.setrlimit(limit, (least, least))
         if started["cpus"]:
             os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: started["cpus"]])
         self.text_cap = min(TEXT_CAP, started["output"] // 4)
@@ -196,7 +198,14 @@ class Worker:
             """Sends what display() is given."""
 
             def publish(
-                self, data: Any, metadata: Any = None, *, transient: Any = None, update: bool = False, **_: Any
+                self,
+                data: Any,
+                metadata: Any = None,
+                source: Any = None,
+                *,
+                transient: Any = None,
+                update: Any = False,
+                **_: Any,
             ) -> None:
                 identity = (transient or {}).get("display_id")
                 worker.display("display_data", data, metadata, identity, update)
@@ -237,12 +246,12 @@ class Worker:
         builtins.input = refuse_input
         import getpass
 
-        getpass.getpass = refuse_input  # type: ignore[assignment]
+        getpass.getpass = refuse_input
         warnings.filterwarnings("ignore", message="To exit: use")  # there is nothing to leave
         sys.path[0] = ""
-        sys.stdin = open(os.devnull)  # noqa: SIM115, PTH123 - for the life of the process
-        sys.stdout = Stream(self, b"o", 1)  # type: ignore[assignment]
-        sys.stderr = Stream(self, b"e", 2)  # type: ignore[assignment]
+        sys.stdin = open(os.devnull)  # noqa: SIM115 - for the life of the process
+        sys.stdout = Stream(self, b"o", 1)
+        sys.stderr = Stream(self, b"e", 2)
         # The first execution of a shell imports and caches a lot; every state inherits that for free.
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             self.send = lambda message: None  # type: ignore[method-assign]
@@ -274,10 +283,15 @@ class Worker:
     def fork(self, fds: list[int]) -> None:
         before_fork()
         threads = sorted({comm(task) for task in os.listdir("/proc/self/task")})
-        if os.fork():
+        try:
+            child = os.fork()
+        except OSError as error:  # ended processes count until the kernel has cleared them away
+            child = -1
+            threads = [str(error)]
+        if child:
             for fd in fds:
                 os.close(fd)
-            self.channel.send({"op": "forked", "threads": threads})
+            self.channel.send({"op": "forked" if child > 0 else "refused", "threads": threads})
             return
         self.channel.socket.close()
         self.pid = os.getpid()
@@ -410,7 +424,7 @@ class Worker:
 def comm(task: str) -> str:
     """Return the name of one of this process's threads."""
     try:
-        with open(f"/proc/self/task/{task}/comm") as file:  # noqa: PTH123 - pathlib is slow here
+        with open(f"/proc/self/task/{task}/comm") as file:
             return file.read().strip()
     except OSError:
         return ""
@@ -418,10 +432,10 @@ def comm(task: str) -> str:
 
 def before_fork() -> None:
     """Have OpenMP runtimes end their pools; both sides build them anew (OpenMP 5.0, omp_pause_resource_all)."""
-    with open("/proc/self/maps") as file:  # noqa: PTH123
+    with open("/proc/self/maps") as file:
         libraries = {line.split()[-1] for line in file if "omp" in line and ".so" in line}
     for library in libraries:
-        if os.path.basename(library).startswith(("libgomp", "libiomp", "libomp")):  # noqa: PTH119
+        if os.path.basename(library).startswith(("libgomp", "libiomp", "libomp")):
             with contextlib.suppress(OSError, AttributeError):
                 ctypes.CDLL(library).omp_pause_resource_all(2)
 

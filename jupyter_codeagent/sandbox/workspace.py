@@ -84,7 +84,7 @@ def too_wide(folder: Path) -> bool:
         folder == home
         or folder in home.parents
         or folder == Path("/")
-        or str(folder) in ("/tmp", "/usr", "/etc", "/var")
+        or str(folder) in ("/tmp", "/usr", "/etc", "/var")  # noqa: S108 - as a name to compare with
     )
 
 
@@ -101,7 +101,8 @@ def plan(workspace: str | Path | None, files: tuple[str | Path, ...]) -> Workspa
         return Workspace("/workspace", binds=extra, note="The working folder is empty.")
     folder = Path(workspace).expanduser().resolve()
     if too_wide(folder):
-        note = f"The folder {folder.name or '/'} holds more than a project, so only files named for the task are shown, read-only."
+        named = "so only files named for the task are shown, read-only"
+        note = f"The folder {folder.name or '/'} holds more than a project, {named}."
         return Workspace(str(folder), binds=extra, note=note)
     try:
         return _copy(folder, extra)
@@ -148,11 +149,7 @@ def _walk(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
             for entry in sorted(entries, key=lambda e: e.name):
                 info = entry.stat(follow_symlinks=False)
                 if entry.is_dir(follow_symlinks=False):
-                    if (
-                        entry.name in SKIPPED
-                        or secret(entry.name)
-                        or os.path.exists(os.path.join(entry.path, "pyvenv.cfg"))
-                    ):
+                    if entry.name in SKIPPED or secret(entry.name) or Path(entry.path, "pyvenv.cfg").exists():
                         continue
                     if not os.access(entry.path, os.R_OK | os.X_OK):
                         continue

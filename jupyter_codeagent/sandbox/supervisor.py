@@ -1,0 +1,352 @@
+"""The processes of one sandbox: bubblewrap, the zygote, the live state, and the frozen ones."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import time
+import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from jupyter_codeagent.errors import SandboxDied, SandboxUnavailable
+from jupyter_codeagent.sandbox import gate, probe, seccomp
+from jupyter_codeagent.sandbox.execution import Execution
+from jupyter_codeagent.sandbox.launch import launch, memory_file
+from jupyter_codeagent.sandbox.policy import SandboxPolicy
+from jupyter_codeagent.sandbox.shelter import uninterrupted
+from jupyter_codeagent.sandbox.state import Gone, State, descendants, readable
+from jupyter_codeagent.sandbox.values import Parcel
+from jupyter_codeagent.sandbox.workspace import plan
+
+START = 60.0  # seconds for the interpreter and IPython to load; a cold disk is slow
+ADDRESSES = 64 * 2**30  # bytes of address space beyond the memory limit: bounds page tables, which nothing else counts
+SWEEPS = 200  # rounds of killing what an attempt left behind, before the whole sandbox is replaced
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Something that was done to the state, kept so that it can be done again: code, or values put in."""
+
+    code: str | None
+    parcel: Parcel | None = None
+
+
+@dataclass(eq=False)
+class Point:
+    """The state at one moment: a frozen process, and what led there."""
+
+    state: State | None  # None: the process cannot be used, the log can
+    log: tuple[Cell, ...]
+    uses: int = 0
+
+    @property
+    def usable(self) -> bool:
+        """A fork of the frozen process will do."""
+        return self.state is not None and self.state.alive
+
+
+class Supervisor:
+    """Starts, forks, ends and replaces the processes; knows nothing of who asks.
+
+    Parameters
+    ----------
+    policy : SandboxPolicy
+        Limits, and what is shown inside.
+    """
+
+    def __init__(self, policy: SandboxPolicy) -> None:
+        self.policy = policy
+        self.facts: dict[str, str] = {}
+        self.files_note = ""
+        self.notes: list[str] = []
+        self.process: subprocess.Popen[bytes] | None = None
+        self.zygote: State | None = None
+        self.live: State | None = None
+        self.origin = Point(None, ())  # the zygote, as a point to go back to
+        self.safe = self.origin  # equals the live state unless `dirty`
+        self.dirty = False
+        self.points: list[Point] = []
+        self.log: list[Cell] = []
+        self.cleanup: weakref.finalize[..., Any] | None = None
+
+    # -- starting and ending ----------------------------------------------------------------------
+
+    def ready(self) -> State:
+        """Return the live state, started or brought back if need be."""
+        with uninterrupted():
+            if self.zygote is None:
+                self.launch()
+            elif not self.zygote.alive:
+                self.rebuild(self.log, "The sandbox's first process had ended")
+            if self.live is None or not self.live.alive:
+                self.recover()
+        assert self.live is not None
+        return self.live
+
+    def recover(self) -> None:
+        """Bring back a live state that ended while nothing was executed."""
+        lost = self.log[len(self.safe.log) :] if self.dirty else []
+        self.restore(self.safe)
+        if lost:
+            self.replay(lost)
+            self.log, self.dirty = [*self.log, *lost], True
+            self.notes.append("The sandbox's process had ended after its last code, which was run again.")
+
+    def launch(self) -> None:
+        """Start bubblewrap and the zygote, check what is in force, and fork the first live state."""
+        self.policy.check()
+        workspace = plan(self.policy.workspace, self.policy.files)
+        self.files_note = workspace.note
+        ours, theirs = socket.socketpair()
+        zygote = State(ours, -1, -1, None)
+        try:
+            self.process = launch(self.policy, workspace, theirs.fileno(), seccomp.base_filter())
+        except BaseException:
+            zygote.close()
+            raise
+        finally:
+            theirs.close()
+        self.cleanup = weakref.finalize(self, end, self.process)
+        archive = memory_file("workspace", workspace.archive)
+        try:
+            zygote.wire.send(self.greeting(workspace.path), [archive])
+            zygote.wait("ready", seconds=START)
+            zygote.identify()
+            if self.process.pid not in probe.ancestors(zygote.pid):
+                raise Gone("the first process is not ours")
+            self.facts = probe.check(zygote, self.policy)
+            self.zygote = self.origin.state = zygote
+            self.activate(zygote.fork())
+        except (Gone, gate.Violation) as error:
+            zygote.close()
+            said = complaint(self.process)
+            self.shut_down()
+            raise SandboxUnavailable(explain(said or str(error))) from error
+        except SandboxUnavailable:
+            self.shut_down()
+            raise
+        finally:
+            os.close(archive)
+
+    def greeting(self, workspace: str) -> dict[str, object]:
+        """Return the zygote's first message."""
+        policy = self.policy
+        limits = {
+            "DATA": policy.memory,
+            "AS": policy.memory + ADDRESSES,
+            "NPROC": policy.processes,
+            "FSIZE": policy.disk,
+            "NOFILE": 1024,
+            "CORE": 0,
+        }
+        return {"op": "start", "limits": limits, "output": policy.output, "cpus": policy.cpus, "workspace": workspace}
+
+    def shut_down(self) -> None:
+        """End all processes and close all descriptors; points keep their logs."""
+        if self.cleanup is not None:
+            self.cleanup.detach()
+        states = [s for s in (self.live, self.zygote, *(point.state for point in self.points)) if s is not None]
+        for point in [self.origin, *self.points]:
+            point.state = None
+        self.live = self.zygote = None
+        if self.process is not None:
+            end(self.process)
+            self.process = None
+        for state in states:
+            state.kill()  # the kernel has killed it already; this waits for it
+            state.close()
+
+    # -- points -----------------------------------------------------------------------------------
+
+    def insure(self) -> Point:
+        """Return a point equal to the live state, forking one if there is none."""
+        live = self.ready()
+        if not self.dirty:
+            return self.safe
+        with uninterrupted():
+            point = Point(self.freeze(live), tuple(self.log))
+            self.points.append(point)
+            self.swap(point)
+        return point
+
+    def freeze(self, live: State) -> State | None:
+        """Return a frozen copy of the live state, or None where no copy can be relied on."""
+        try:
+            state = live.fork()
+            live.shield([state])
+        except (Gone, gate.Violation):
+            self.notes.append("This state cannot be kept as a copy; going back to it runs the earlier code again.")
+            return None
+        if state.unsafe:
+            state.kill()
+            state.status_at_end()
+            state.close()
+            return None
+        return state
+
+    def swap(self, point: Point) -> None:
+        """Make `point` the one that the live state equals."""
+        old, self.safe, self.dirty = self.safe, point, False
+        point.uses += 1
+        self.release(old)
+
+    def hold(self) -> int:
+        """Return how many bytes the limits allow all processes together, copies of states included."""
+        return self.policy.memory * (2 + len(self.points))
+
+    def release(self, point: Point) -> None:
+        """Count one user of `point` less; without users its process ends."""
+        point.uses -= 1
+        if point.uses > 0 or point not in self.points:
+            return
+        self.points.remove(point)
+        if point.state is not None:
+            with uninterrupted():
+                self.dismiss(point.state)
+                point.state = None
+
+    def restore(self, point: Point) -> None:
+        """Make the live state that of `point`, and end every process that is no known state."""
+        if self.live is not None:
+            live, self.live = self.live, None
+            self.dismiss(live)
+        try:
+            self.sweep()
+            self.branch(point)
+        except (Gone, gate.Violation) as error:
+            self.rebuild(point.log, f"A state was lost ({error})")
+        self.log = list(point.log)
+        if point is not self.safe:
+            self.swap(point)
+        self.dirty = False
+
+    def branch(self, point: Point) -> None:
+        """Make a copy of `point` the live state, leaving what was live alone."""
+        if point.usable:
+            assert point.state is not None
+            self.activate(point.state.fork())
+            return
+        if self.zygote is None or point is self.origin:
+            raise Gone("the first process ended")
+        self.activate(self.zygote.fork())
+        self.replay(point.log)
+
+    def activate(self, state: State) -> None:
+        """Make `state` the live one, unable to signal the others."""
+        try:
+            state.shield(self.protected())
+        except (Gone, gate.Violation):
+            state.kill()
+            state.close()
+            raise
+        self.live = state
+
+    def rebuild(self, log: Sequence[Cell], why: str) -> None:
+        """Start a new sandbox and do again what led to the state."""
+        self.shut_down()
+        try:
+            self.launch()
+        except SandboxUnavailable as error:
+            raise SandboxDied(f"{why}, and a new sandbox could not be started: {error}") from error
+        self.replay(log)
+        again = f" and {len(log)} pieces of earlier code ran again" if log else ""
+        self.notes.append(f"{why}; a new sandbox was started{again}.")
+
+    def replay(self, log: Sequence[Cell]) -> None:
+        """Do again in the live state what led to a state."""
+        assert self.live is not None
+        for cell in log:
+            if cell.parcel is not None:
+                self.live.give(cell.parcel)
+            if cell.code is not None:
+                execution = Execution(self.live, self.policy, self.users)
+                for _ in execution.run(cell.code):
+                    pass
+                if execution.died:
+                    raise SandboxDied("Earlier code ended its process when it was run again; reset the sandbox.")
+
+    # -- processes --------------------------------------------------------------------------------
+
+    def dismiss(self, state: State) -> None:
+        """End a process, have its parent collect it, and close what is held of it."""
+        state.kill()
+        state.status_at_end()
+        state.close()
+
+    def protected(self) -> list[State]:
+        """Return the states that no code may touch."""
+        assert self.zygote is not None
+        return [self.zygote, *(p.state for p in self.points if p.state is not None)]
+
+    def inside(self) -> list[int]:
+        """Return the pids of all processes in the sandbox but its init."""
+        assert self.zygote is not None
+        return descendants(probe.parent_of(self.zygote.pid))
+
+    def users(self) -> list[int]:
+        """Return the pids of the processes that belong to the code: the live state and all that it started."""
+        keep = {state.pid for state in self.protected()}
+        return [pid for pid in self.inside() if pid not in keep]
+
+    def sweep(self, spared: Sequence[int] = ()) -> None:
+        """End what attempts left behind: daemons, children, fork bombs.
+
+        All are stopped before any is killed: a stopped process holds its place under the process limit, so that a
+        fork bomb cannot fill the places of the dead.
+        """
+        stopped: set[int] = set()
+        for _ in range(SWEEPS):
+            strays = set(self.users()) - set(spared)
+            if not strays:
+                return
+            number = signal.SIGKILL if strays <= stopped else signal.SIGSTOP
+            for pid in strays:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, number)
+            stopped |= strays
+            if number == signal.SIGKILL:
+                time.sleep(0.001)
+        raise Gone("processes of an attempt could not be ended")
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Kill bubblewrap, and with it everything in the sandbox; waits until it is gone."""
+    process.kill()
+    process.wait()
+    if process.stderr is not None:
+        process.stderr.close()
+
+
+def complaint(process: subprocess.Popen[bytes]) -> str:
+    """Return what bubblewrap or the worker said before it ended."""
+    deadline = time.monotonic() + 1
+    while process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    if process.stderr is None or not readable(0, process.stderr.fileno()):
+        return ""
+    lines = os.read(process.stderr.fileno(), 2**16).decode("utf-8", "replace").strip().splitlines()
+    return gate.bare(lines[-1] if lines else "", 500)
+
+
+def explain(said: str) -> str:
+    """Return one sentence for why no sandbox could be started, with what to do."""
+    lower = said.lower()
+    if "proc" in lower and "mount" in lower:
+        what = "/proc cannot be mounted here; in a container allow it with '--security-opt systempaths=unconfined'"
+    elif any(word in lower for word in ("namespace", "uid map", "unshare", "clone", "user map", "newuser")):
+        what = (
+            "the system forbids user namespaces; allow them with "
+            "'sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0' (Ubuntu), "
+            "'sudo sysctl -w user.max_user_namespaces=15000' (others), "
+            "or in Docker with '--security-opt seccomp=unconfined'"
+        )
+    elif "no module named 'ipython'" in lower:
+        what = "IPython is missing in this Python; run: pip install ipython"
+    else:
+        what = "it did not start; 'jupyter codeagent doctor' looks for the reason"
+    return f"No sandbox: {what}. (It said: {said})"
