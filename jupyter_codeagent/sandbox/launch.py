@@ -19,11 +19,13 @@ from typing import Any
 
 from jupyter_codeagent.errors import SandboxUnavailable
 from jupyter_codeagent.sandbox.policy import SandboxPolicy
-from jupyter_codeagent.sandbox.workspace import Workspace, skipped, too_wide
+from jupyter_codeagent.sandbox.workspace import MASKS, Workspace, covers, skipped, too_wide
 
 HERE = Path(__file__).parent
 INSIDE = "/run/codeagent/worker.py"
 HOME = "/tmp/home"  # noqa: S108 - inside the sandbox's own, empty /tmp
+PACKAGES = ("site-packages", "dist-packages")
+LOOK = 20_000  # entries of a folder of code to look at for names that secrets have
 NEEDED = ("--disable-userns", "--size", "--json-status-fd", "--ro-bind-data", "--clearenv")
 ETC = (
     "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime", "timezone", "alternatives", "fonts", "mime.types",
@@ -75,15 +77,33 @@ def _wheel() -> str | None:
 
 def interpreter_paths() -> list[str]:
     """Return the folders that the caller's interpreter loads code from, outside the system's own."""
+    return _outermost([*prefixes(), *code_paths()])
+
+
+def prefixes() -> list[str]:
+    """Return the folders of the interpreter itself and of its virtual environment, outside the system's own."""
     paths = [sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix, sysconfig.get_paths()["stdlib"]]
     paths.append(str(Path(sys.executable).resolve().parent.parent))
+    return _outermost([p for p in paths if Path(p).exists() and not _bare(Path(p).resolve())])
+
+
+def code_paths() -> list[str]:
+    """Return the further folders that the caller imports from: its own site-packages, editable projects, scripts."""
+    paths = [entry for entry in sys.path if entry and Path(entry).is_absolute()]
     if site.ENABLE_USER_SITE:
         paths.append(site.getusersitepackages())
-    paths += [entry for entry in sys.path if entry and Path(entry).is_absolute()]
     for name, module in list(sys.modules.items()):
         if name.startswith("__editable__"):  # setuptools keeps where its editable projects are in such modules
             paths += [str(Path(p)) for p in getattr(module, "MAPPING", {}).values()]
-    return _outermost([p for p in paths if Path(p).exists() and not too_wide(Path(p).resolve())])
+    inside = tuple(p + "/" for p in prefixes())
+    return _outermost(
+        [p for p in paths if Path(p).exists() and not _bare(Path(p).resolve()) and not (p + "/").startswith(inside)]
+    )
+
+
+def _bare(folder: Path) -> bool:
+    """Say whether a folder is too wide to be shown although code is loaded from it."""
+    return too_wide(folder) and not any(folder.is_relative_to(p) for p in (sys.prefix, sys.base_prefix))
 
 
 def _outermost(paths: list[str]) -> list[str]:
@@ -148,12 +168,11 @@ def arguments(policy: SandboxPolicy, workspace: Workspace, data: dict[str, int],
     mounts.setdefault(workspace.path, ["--size", str(policy.disk + 2 * workspace.copied), "--tmpfs", workspace.path])
     for path in sorted(mounts):  # a folder before what lies in it
         out += mounts[path]
-    for path in workspace.masked:
-        out += [
-            "--tmpfs" if Path(path).is_dir() else "--ro-bind",
-            *([] if Path(path).is_dir() else ["/dev/null"]),
-            path,
-        ]
+    for path in [*workspace.masked, *hidden(workspace)]:
+        if Path(path).is_dir():
+            out += ["--size", "4096", "--tmpfs", path, "--remount-ro", path]
+        else:
+            out += ["--ro-bind", "/dev/null", path]
     for path, fd in data.items():
         out += ["--ro-bind-data", str(fd), path]
     out += ["--size", str(min(policy.memory, policy.disk)), "--tmpfs", "/dev/shm"]  # noqa: S108
@@ -163,13 +182,27 @@ def arguments(policy: SandboxPolicy, workspace: Workspace, data: dict[str, int],
 
 def shown(workspace: Workspace) -> list[str]:
     """Return all paths that are bound read-only, apart from the system's."""
+    return [*prefixes(), *_code(workspace), *workspace.binds]
+
+
+def _code(workspace: Workspace) -> list[str]:
+    """Return the folders of code to bind: not those that are in the workspace anyway."""
     copied = workspace.path not in workspace.binds
-    code = [
-        p
-        for p in interpreter_paths()
-        if not (p + "/").startswith(workspace.path + "/") or (copied and skipped(p, workspace.path))
+    return [
+        path
+        for path in code_paths()
+        if not (path + "/").startswith(workspace.path + "/")
+        or workspace.empty
+        or (copied and skipped(path, workspace.path))
     ]
-    return [*code, *workspace.binds]
+
+
+def hidden(workspace: Workspace) -> list[str]:
+    """Return what is covered in folders of code that are no installed packages, as the root of an editable project."""
+    projects = [p for p in _code(workspace) if Path(p).is_dir() and Path(p).name not in PACKAGES]
+    own = (workspace.path + "/", *(bind + "/" for bind in workspace.binds))
+    found = [path for project in projects for path in covers(project, LOOK)[0]]
+    return [path for path in found if not (path + "/").startswith(own)][:MASKS]
 
 
 def contents() -> dict[str, bytes]:
@@ -214,12 +247,12 @@ def launch(policy: SandboxPolicy, workspace: Workspace, channel: int, seccomp: b
     args = [*arguments(policy, workspace, fds, filter_fd), "--", sys.executable, "-B", INSIDE, str(channel)]
     # everything from "--" on must stand on the command line itself
     at = args.index("--")
-    args_fd = memory_file("args", b"".join(a.encode() + b"\0" for a in args[:at]))
+    args_fd = memory_file("args", b"".join(os.fsencode(a) + b"\0" for a in args[:at]))
     command = [program, "--args", str(args_fd), *args[at:]]
     keep = [*fds.values(), filter_fd, args_fd, channel]
     if os.getuid() == 0:
         sources = [program, *shown(workspace)]
-        paths_fd = memory_file("paths", b"\0".join(path.encode() for path in sources))
+        paths_fd = memory_file("paths", b"\0".join(os.fsencode(path) for path in sources))
         keep.append(paths_fd)
         unlock = [sys.executable, "-I", "-S", "-B", str(HERE / "unlock.py"), str(paths_fd)]
         command = [*unlock, *command]

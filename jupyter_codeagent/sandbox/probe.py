@@ -33,6 +33,11 @@ def limits_of(pid: int) -> dict[str, str]:
     return {line[:26].strip(): line[26:].split()[0] for line in lines}
 
 
+def _at_most(value: str, limit: int) -> bool:
+    """Say whether a limit is in force and no wider; the machine's own may be narrower."""
+    return value.isdigit() and int(value) <= limit
+
+
 def check(zygote: State, policy: SandboxPolicy) -> dict[str, str]:
     """Return what isolates the sandbox, by name.
 
@@ -53,9 +58,9 @@ def check(zygote: State, policy: SandboxPolicy) -> dict[str, str]:
         "namespaces": lambda value: value.split() == list(NAMESPACES),
         "network": lambda value: value == "lo",
         "root": lambda value: value == "read-only",
-        "memory": lambda value: value == str(policy.memory),
-        "processes": lambda value: value == str(policy.processes),
-        "file_size": lambda value: value == str(policy.disk),
+        "memory": lambda value: _at_most(value, policy.memory),
+        "processes": lambda value: _at_most(value, policy.processes),
+        "file_size": lambda value: _at_most(value, policy.disk),
     }
     for name, holds in wanted.items():
         if not holds(facts[name]):
@@ -71,7 +76,9 @@ def _facts(pid: int) -> dict[str, str]:
     own = {name: os.readlink(f"/proc/self/ns/{name}") for name in NAMESPACES}  # noqa: PTH115
     apart = [name for name in NAMESPACES if os.readlink(f"/proc/{pid}/ns/{name}") != own[name]]  # noqa: PTH115
     devices = [line.split(":")[0].strip() for line in Path(f"/proc/{pid}/net/dev").read_text().splitlines()[2:]]
-    mounts = [line.split() for line in Path(f"/proc/{pid}/mountinfo").read_text().splitlines()]
+    mounts = [
+        line.split() for line in Path(f"/proc/{pid}/mountinfo").read_bytes().decode("utf-8", "replace").splitlines()
+    ]
     root = [fields[5] for fields in mounts if fields[4] == "/"]
     return {
         "uid": seen["Uid"].split()[0],

@@ -204,7 +204,7 @@ def sockets(p: Program) -> None:
 
 
 def shield(pid: int) -> bytes:
-    """Return a filter that takes away every way to signal `pid` (as seen inside) or its process group, or to move it."""
+    """Return a filter that takes away every way to signal `pid` (as seen inside) or its group, or to move it."""
     call, p = machine().calls, Program()
     p.load(NUMBER)
     for name in (*SIGNALS, "sched_setaffinity"):

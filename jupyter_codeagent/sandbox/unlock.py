@@ -32,7 +32,8 @@ def must(result: int, what: str) -> None:
 
 def mount(source: str, target: str, kind: str, flags: int, options: str) -> None:
     """Call mount(2)."""
-    must(libc.mount(source.encode(), target.encode(), kind.encode(), flags, options.encode()), f"mount {target}")
+    where = os.fsencode(target)
+    must(libc.mount(os.fsencode(source), where, kind.encode(), flags, options.encode()), f"mount {target}")
 
 
 def new_namespaces() -> None:
@@ -89,7 +90,7 @@ def open_ways(paths: list[str]) -> None:
 def main() -> None:
     """Do as the module's first lines say."""
     with os.fdopen(int(sys.argv[1]), "rb") as file:
-        paths = [part.decode() for part in file.read().split(b"\0") if part]
+        paths = [os.fsdecode(part) for part in file.read().split(b"\0") if part]
     os.umask(0o022)
     new_namespaces()
     open_ways(paths)
