@@ -235,6 +235,9 @@ class Supervisor:
             raise Gone("the first process ended")
         self.activate(self.zygote.fork())
         self.replay(point.log)
+        self.notes.append(
+            f"Going back ran {len(point.log)} pieces of earlier code again: no copy of that state could be kept."
+        )
 
     def activate(self, state: State) -> None:
         """Make `state` the live one, unable to signal the others."""
