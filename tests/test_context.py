@@ -44,7 +44,8 @@ def test_a_task_names_the_variables_that_stand_in_it():
 
 
 def test_names_used_are_those_read_before_they_are_set():
-    code = "import os\nd = df.copy()\nd['z'] = [q * k for q in xs]\ndef f(a):\n    b = a + g\n    return b\ntotal += d\n%time\n"
+    code = "import os\nd = df.copy()\nd['z'] = [q * k for q in xs]\n"
+    code += "def f(a):\n    b = a + g\n    return b\ntotal += d\n%time\n"
     assert names_used(code) == ["df", "xs", "k", "g", "total"]
 
 
@@ -279,7 +280,7 @@ def test_keys_and_open_handles_stay_and_the_reason_is_said(passing, user):
     user.update(api_key="anything", handle=threading.Lock(), text=f"x {SECRET}")
     seen = run(passing, "print([n for n in ('api_key', 'handle', 'text') if n in globals()])\n(api_key, handle, text)")
     assert seen.error.ename == "NameError" and seen.text.startswith("[]")
-    assert any("'api_key' was not passed: it looks like a key." == note for note in seen.notes)
+    assert any(note == "'api_key' was not passed: it looks like a key." for note in seen.notes)
     assert any("'handle' was not passed: it is a lock" in note for note in seen.notes)
 
 

@@ -147,7 +147,10 @@ def test_markdown_survives_an_open_fence():
 
 
 def test_tables_lose_styles_links_and_scripts():
-    dirty = "<style>x</style><table onclick=a><tr><th colspan=2 style='x'>h</th></tr><tr><td><a href='javascript:x'>l</a><img src=http://x></td></tr></table><script>1</script>"
+    dirty = (
+        "<style>x</style><table onclick=a><tr><th colspan=2 style='x'>h</th></tr><tr><td><a href='javascript:x'>l</a>"
+        "<img src=http://x></td></tr></table><script>1</script>"
+    )
     html = output_html({"output_type": "display_data", "data": {"text/html": dirty, "text/plain": "t"}, "metadata": {}})
     tags = Tags(html)
     assert {"table", "td", "th"} <= tags.names() and not {"a", "img", "script", "style"} & tags.names()
@@ -172,10 +175,8 @@ def test_library_frames_are_one_line_each():
         "",
         "KeyError: 'x'",
     ]
-    assert (
-        own_frames(traceback)
-        == "KeyError  Traceback\nCell In[2], line 3\n----> 3 d['x']\n\nFile /x/site-packages/pandas/a.py:1, in f\n\nKeyError: 'x'"
-    )
+    library = "File /x/site-packages/pandas/a.py:1, in f"
+    assert own_frames(traceback) == "\n".join([*traceback[:3], library, *traceback[4:]])
 
 
 def test_the_record_of_a_flood_is_bounded():

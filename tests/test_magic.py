@@ -1,0 +1,533 @@
+"""The magics in a real IPython shell, with a scripted model and the real sandbox."""
+
+import atexit
+import io
+import re
+import stat
+import sys
+import types
+
+import pytest
+from IPython.terminal.interactiveshell import TerminalInteractiveShell
+from traitlets.config import Config
+
+from jupyter_codeagent.desk import Desk
+from jupyter_codeagent.errors import NoModel, Offline
+from jupyter_codeagent.magic import load, unload
+from jupyter_codeagent.models.scripted import ScriptedModel
+from jupyter_codeagent.options import CodeAgent
+from jupyter_codeagent.records import Place, Records
+from jupyter_codeagent.trajectory import Action, Attempt, Trajectory
+
+TASK = "%%agent\nsum the amounts in sales.csv"
+SUM = "total = sum(int(line) for line in open('sales.csv').read().split()[1:])\ntotal"
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    folder = tmp_path / "project"
+    folder.mkdir()
+    (folder / "sales.csv").write_text("amount\n20\n22\n")
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
+    monkeypatch.delenv("JUPYTER_CODEAGENT_RUN", raising=False)
+    return folder
+
+
+class Notebook:
+    """A shell with the magics loaded; `run` executes a cell and returns what it wrote."""
+
+    def __init__(self, shell, records, capture):
+        self.shell, self.capture = shell, capture
+        self.actions = []
+        self.asked = []
+        self.desk = Desk(shell, CodeAgent(parent=shell), self.choose, Records(records))
+        self.desk.settings.unattended = "ask"
+        self.out = self.err = ""
+        self.result = None
+        load(shell, self.desk)
+
+    def choose(self, name):
+        self.asked.append(name)
+        return ScriptedModel(self.actions)
+
+    def run(self, cell, **options):
+        self.result = self.shell.run_cell(cell, store_history=True, **options)
+        self.out, self.err = self.capture.readouterr()
+        return self.out
+
+    @property
+    def error(self):
+        return self.result.error_in_exec
+
+    @property
+    def task(self):
+        return self.desk.tasks.latest
+
+
+@pytest.fixture(scope="module")
+def terminal():
+    config = Config()
+    config.HistoryManager.enabled = False
+    made = TerminalInteractiveShell.instance(config=config)
+    yield made
+    TerminalInteractiveShell.clear_instance()
+    atexit.unregister(made.atexit_operations)
+    made.atexit_operations()
+
+
+@pytest.fixture
+def shell(terminal):
+    terminal.reset(new_session=False)
+    terminal.history_manager.input_hist_raw[:] = [""]
+    terminal.rl_next_input = None
+    terminal.config.pop("CodeAgent", None)
+    return terminal
+
+
+@pytest.fixture
+def notebook(shell, folder, tmp_path, capsys):
+    made = Notebook(shell, tmp_path / "records", capsys)
+    yield made
+    unload(shell)
+
+
+@pytest.fixture
+def solved(notebook):
+    notebook.actions = [Action("wrong", "totall"), Action("right", SUM), Action("The sum is **42**.")]
+    notebook.run(TASK)
+    assert notebook.task.status == "solved"
+    return notebook
+
+
+# -- loading ---------------------------------------------------------------------------------------
+
+
+def test_loading_twice_is_harmless_and_unloading_closes_the_sandbox(notebook):
+    load(notebook.shell)
+    assert [c for c in notebook.shell.configurables if isinstance(c, CodeAgent)] == [notebook.desk.settings]
+    notebook.desk.sandbox()
+    sandbox = notebook.desk.running
+    unload(notebook.shell)
+    unload(notebook.shell)
+    assert sandbox.closed
+    notebook.run("%%agent\nx")
+    assert "not found" in notebook.err
+
+
+def test_the_extension_loads_by_its_name(shell, folder, capsys):
+    shell.run_line_magic("load_ext", "jupyter_codeagent")
+    shell.run_line_magic("load_ext", "jupyter_codeagent")
+    shell.run_cell("%agent")
+    assert "%agent accept" in capsys.readouterr().out
+    shell.run_line_magic("unload_ext", "jupyter_codeagent")
+
+
+def test_settings_are_shown_and_set_by_config(notebook):
+    notebook.run("%config CodeAgent.attempts = 3")
+    assert notebook.desk.settings.attempts == 3
+    assert "Seconds that one execution may take" in notebook.run("%config CodeAgent")
+
+
+def test_help_explains_each_option_in_a_line(notebook):
+    out = notebook.run("%%agent --help")
+    for option in (
+        "--model",
+        "--attempts",
+        "--check",
+        "--test",
+        "--with",
+        "--files",
+        "--review",
+        "--timeout",
+        "--again",
+    ):
+        assert option in out
+
+
+# -- a task ----------------------------------------------------------------------------------------
+
+
+def test_a_failed_attempt_is_shown_rolled_back_and_the_next_one_solves_the_task(solved):
+    assert "NameError: name 'totall' is not defined" in re.sub(r"\x1b\[[0-9;]*m", "", solved.out)
+    assert "[Attempt 1 failed, rolled back" in solved.out and "[Attempt 2 succeeded" in solved.out
+    assert "The sum is **42**." in solved.out and "%agent accept 2" in solved.out
+    assert "total" not in solved.shell.user_ns
+    assert solved.task.tier == "A" and [i.name for i in solved.task.inputs] == ["sales.csv"]
+
+
+def test_what_leaves_the_machine_is_said_before_the_first_request(solved):
+    first = solved.out.splitlines()[0]
+    assert first.startswith("scripted: ") and "first rows or lines of sales.csv" in first
+
+
+def test_variables_that_the_task_names_go_in_as_copies(notebook):
+    notebook.run("rows = [1, 2]")
+    notebook.actions = [Action("", "rows.append(3)\nlen(rows)"), Action("done")]
+    notebook.run("%%agent\nextend rows")
+    assert notebook.task.attempts[0].observation.text == "3\n"
+    assert notebook.shell.user_ns["rows"] == [1, 2]
+    assert "Copied in from the notebook: rows (list, 2 items)" in notebook.out
+    assert notebook.task.variables == {"rows": "[1, 2]"}
+
+
+def test_the_model_is_told_of_cells_and_variables_but_of_no_key(notebook):
+    notebook.run("rows = [1, 2]\nservice_key = 'sk-ant-" + "a1" * 20 + "'")
+    notebook.actions = [Action("done")]
+    notebook.run("%%agent\ncount rows")
+    assert "rows = [1, 2]" in notebook.task.context and "rows: list, 2 items" in notebook.task.context
+    assert "sk-ant" not in notebook.task.context
+
+
+def test_checks_may_hold_quotes_brackets_and_braces(notebook):
+    notebook.run("n = 'not this'")
+    notebook.actions = [Action("", "d = {'a': [1, 2]}"), Action("done")]
+    notebook.run(
+        """%%agent --check "d['a'][0] == 1" --check 'd == {"a": [1, 2]}' --check "f'{len(d)}' == '1'"\nmake d"""
+    )
+    assert [v.passed for v in notebook.task.answers[-1].verdicts] == [True, True, True]
+    assert notebook.task.checks[1].label == 'd == {"a": [1, 2]}'
+
+
+def test_an_answer_that_fails_its_check_is_not_the_end(notebook):
+    notebook.actions = [Action("", "x = 1"), Action("done"), Action("", "x = 2"), Action("now")]
+    notebook.run("%%agent --check 'x == 2'\nset x")
+    assert notebook.task.status == "solved" and notebook.task.answer == "now"
+    assert "Check NOT PASSED: x == 2" in notebook.out
+
+
+def test_a_test_file_decides(notebook, folder):
+    (folder / "test_x.py").write_text("def test_x():\n    assert x == 3\n")
+    notebook.actions = [Action("", "x = 3"), Action("done")]
+    notebook.run("%%agent --test test_x.py\nset x")
+    assert notebook.task.answers[-1].verdicts[0].check == "tests in test_x.py" and notebook.task.status == "solved"
+
+
+def test_the_attempt_limit_ends_a_task_with_its_reason(notebook):
+    notebook.actions = [Action("", f"fail{n}") for n in range(9)]
+    notebook.run("%%agent --attempts 2\nx")
+    assert len(notebook.task.attempts) == 2 and "Not solved within 2 attempts" in notebook.out
+
+
+def test_the_timeout_holds_for_one_task(notebook):
+    notebook.actions = [Action("", "import time; time.sleep(60)")]
+    notebook.run("%%agent --timeout 0.5 --attempts 1\nx")
+    assert notebook.task.attempts[0].observation.error.ename == "TimedOut"
+    notebook.actions = [Action("", "import time; time.sleep(0.7)"), Action("done")]
+    notebook.run("%%agent\ny")
+    assert notebook.task.status == "solved"
+
+
+def test_the_state_goes_on_from_task_to_task(solved):
+    solved.actions = [Action("", "total * 2"), Action("84")]
+    solved.run("%%agent\ndouble it")
+    assert solved.task.attempts[0].observation.text == "84\n"
+    assert "'sum the amounts in sales.csv' (solved)" in solved.task.context
+
+
+def test_a_file_that_came_after_the_sandbox_is_there(solved, folder):
+    (folder / "late.csv").write_text("late")
+    solved.actions = [Action("", "open('late.csv').read()"), Action("done")]
+    solved.run("%%agent\nread late.csv")
+    assert solved.task.attempts[0].observation.text == "'late'\n"
+
+
+def test_review_lets_only_pass_what_the_user_says(notebook, shell, monkeypatch, tmp_path):
+    kernel = types.SimpleNamespace(get_parent=lambda: {"content": {"allow_stdin": True}})
+    answers = iter(["use 2 instead", ""])
+    monkeypatch.setattr("builtins.input", lambda question: next(answers))
+    monkeypatch.setattr(shell, "kernel", kernel, raising=False)
+    notebook.actions = [Action("", "x = 1"), Action("", "x = 2"), Action("done")]
+    notebook.run("%%agent --review --check 'x == 2'\nset x")
+    first, second = notebook.task.attempts
+    assert first.observation.error.evalue == "The user did not let this code run: use 2 instead"
+    assert second.succeeded and notebook.task.status == "solved"
+
+
+# -- wrong use -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("cell", "sentence"),
+    [
+        ("%%agent", "The task is empty"),
+        ("%%agent\n  \n", "The task is empty"),
+        ("%%agent --nope\nx", "unrecognized arguments: --nope"),
+        ("%%agent --attempts none\nx", "invalid whole number value: 'none'"),
+        ("%%agent --attempts 0\nx", "0 is not between 1 and 100"),
+        ("%%agent --timeout -1\nx", "invalid number of seconds value"),
+        ("%%agent --check len(x) == 3\nx", "between quotes"),
+        ("%%agent --check 'a b'\nx", "not a Python expression"),
+        ('%%agent --check "a\nx', "no closing quotation"),
+        ("%%agent --files nothing-*.csv\nx", "No file matches 'nothing-*.csv'"),
+        ("%%agent --files ../other.csv\nx", "outside"),
+        ("%%agent --test none.py\nx", "no test file"),
+        ("%%agent --with nothing\nx", "no variable 'nothing'"),
+        ("%%agent --review\nx", "nobody can be asked"),
+        ("%agent nonsense", "no command 'nonsense'; there are: status, accept"),
+        ("%agent accept", "There is no task yet"),
+        ("%agent accept x.y", "is not an attempt"),
+        ("%agent accept 1 2", "Write %agent accept [N | TASK.N]"),
+        ("%agent discard", "Write %agent discard N | TASK.N"),
+        ("%agent save x.ipynb", "There is no task yet"),
+        ("%agent verify none.ipynb", "none.ipynb"),
+        ("%agent fix", "no error to fix"),
+        ("%agent status now", "Write %agent status alone"),
+        ("%%attempt nonsense\nx", "followed by TASK.NUMBER"),
+    ],
+)
+def test_wrong_use_is_one_sentence_without_a_traceback(notebook, cell, sentence, monkeypatch):
+    monkeypatch.setattr(sys, "last_value", None, raising=False)
+    notebook.run(cell)
+    lines = notebook.err.strip().splitlines()
+    assert len(lines) == 1 and lines[0].startswith("UsageError: ") and sentence in lines[0], notebook.err
+    assert "Traceback" not in notebook.out
+    assert notebook.asked == [] or "--review" in cell
+
+
+def test_no_model_is_one_sentence(notebook):
+    def none(name):
+        raise NoModel("No model: set ANTHROPIC_API_KEY.")
+
+    notebook.desk.choose_model = none
+    notebook.run(TASK)
+    assert notebook.err == "UsageError: No model: set ANTHROPIC_API_KEY.\n"
+    assert notebook.desk.running is None
+
+
+def test_an_endpoint_that_fails_ends_the_task_with_its_sentence(notebook):
+    def offline(trajectory):
+        raise Offline("The endpoint http://localhost:1 cannot be reached.")
+
+    notebook.actions = [Action("", "x = 1"), offline]
+    notebook.run(TASK)
+    assert "UsageError: The endpoint http://localhost:1 cannot be reached." in notebook.err
+    assert notebook.task.status == "failed" and "Traceback" not in notebook.out + notebook.err
+    notebook.actions = [Action("", "x"), Action("done")]
+    notebook.run("%%agent\nagain")
+    assert notebook.task.status == "solved"
+
+
+def test_the_stop_button_ends_the_task_quietly_and_all_stays_usable(notebook):
+    def stop(trajectory):
+        raise KeyboardInterrupt
+
+    notebook.actions = [Action("", "kept = 1"), stop]
+    notebook.run(TASK)
+    assert isinstance(notebook.error, KeyboardInterrupt) and notebook.task.status == "stopped"
+    assert "Traceback" not in notebook.out and notebook.out.rstrip().endswith("Stopped.")
+    notebook.actions = [Action("", "kept + 1"), Action("done")]
+    notebook.run("%%agent\ngo on")
+    assert notebook.task.attempts[0].observation.text == "2\n"
+
+
+# -- accept, discard, edit ---------------------------------------------------------------------------
+
+
+def test_accept_puts_the_code_into_the_next_cell_and_runs_nothing(solved):
+    out = solved.run("%agent accept 2")
+    assert solved.shell.rl_next_input == SUM and "has not run here" in out
+    assert solved.task.attempts[1].accepted and "total" not in solved.shell.user_ns
+
+
+def test_accept_without_a_number_takes_all_that_was_kept(notebook):
+    notebook.actions = [Action("", "a = 1"), Action("", "oops"), Action("", "b = a + 1"), Action("done")]
+    notebook.run(TASK)
+    notebook.run("%agent accept")
+    assert notebook.shell.rl_next_input == "a = 1\n\nb = a + 1"
+    assert [a.status for a in notebook.task.attempts] == ["accepted", "failed", "accepted"]
+
+
+def test_accept_takes_an_attempt_of_an_earlier_task(solved):
+    first = solved.task.id
+    solved.actions = [Action("done")]
+    solved.run("%%agent\nnothing")
+    solved.run(f"%agent accept {first}.2")
+    assert solved.shell.rl_next_input == SUM
+    solved.run("%agent accept 2")
+    assert "has no attempt 2" in solved.err
+
+
+def test_discard_takes_the_effect_back(notebook):
+    notebook.actions = [Action("", "a = 1"), Action("", "b = 2"), Action("done")]
+    notebook.run(TASK)
+    assert "as if it had not been made" in notebook.run("%agent discard 1")
+    assert [a.status for a in notebook.task.attempts] == ["discarded", "succeeded"]
+    notebook.actions = [Action("", "'a' in globals(), b"), Action("done")]
+    notebook.run("%%agent\nlook")
+    assert notebook.task.attempts[0].observation.text == "(False, 2)\n"
+
+
+def test_an_attempt_cell_runs_nothing_while_unchanged(solved):
+    out = solved.run(f"%%attempt {solved.task.id}.2\n{SUM}\n")
+    assert out == f"Attempt {solved.task.id}.2 is unchanged and was not run again; edit it to try it in the sandbox.\n"
+
+
+def test_an_edited_attempt_cell_runs_in_the_sandbox_only(solved):
+    out = solved.run(f"%%attempt {solved.task.id}.2\ntotal = 7\nprint('seven', total)")
+    assert out == "seven 7\n" and solved.error is None
+    assert "total" not in solved.shell.user_ns
+    attempt = solved.task.attempts[1]
+    assert attempt.edited and attempt.action.code == "total = 7\nprint('seven', total)"
+    solved.actions = [Action("", "total"), Action("done")]
+    solved.run("%%agent\nshow it")
+    assert solved.task.attempts[0].observation.text == "7\n"
+
+
+def test_an_edited_attempt_that_fails_raises_nothing_here(solved):
+    solved.run(f"%%attempt {solved.task.id}.2\n1 / 0")
+    assert solved.error is None and "ZeroDivisionError" in solved.err and "as it was before" in solved.err
+
+
+def test_an_attempt_cell_from_elsewhere_runs_in_the_sandbox(notebook):
+    assert notebook.run("%%attempt abcdef.1\nprint(6 * 7)") == "42\n"
+
+
+def test_metadata_says_that_an_attempt_is_unchanged(notebook):
+    from jupyter_codeagent.trajectory import code_hash
+
+    notebook.run("%%attempt abcdef.1\nprint(1)\n", cell_meta={"jupyter_codeagent": {"hash": code_hash("print(1)")}})
+    assert "unchanged" in notebook.out
+    notebook.run("%%attempt abcdef.1\nprint(2)\n", cell_meta={"jupyter_codeagent": {"hash": code_hash("print(1)")}})
+    assert notebook.out == "2\n"
+    notebook.run("%%attempt abcdef.1\nprint(1)\n")
+    assert notebook.out == "1\n"
+
+
+# -- status, save, verify, fix, reset -------------------------------------------------------------------
+
+
+def test_status_tells_sandbox_and_tasks(solved):
+    out = solved.run("%agent status")
+    assert "running, tier A" in out and f"Task {solved.task.id}: solved (1 failed, 2 succeeded)" in out
+
+
+def test_save_and_verify(solved, folder):
+    out = solved.run("%agent save solved.ipynb")
+    assert (folder / "solved.ipynb").is_file() and "Saved solved.ipynb" in out
+    assert "verified" in solved.run("%agent verify solved.ipynb")
+    solved.run("%agent save solved.ipynb")
+    assert solved.err.startswith("UsageError: ") and "solved.ipynb" in solved.err
+
+
+def test_fix_makes_a_task_of_the_last_error(notebook):
+    notebook.run("def half(x):\n    return x / 0\n\nhalf(4)")
+    notebook.actions = [Action("", "def half(x):\n    return x / 2\nhalf(4)"), Action("It divided by 0.")]
+    notebook.run("%agent fix")
+    assert notebook.task.status == "solved"
+    assert "return x / 0" in notebook.task.task and "ZeroDivisionError: division by zero" in notebook.task.task
+    assert "line 2, in half" in notebook.task.task
+
+
+def test_reset_starts_a_fresh_sandbox_with_the_folder_as_it_is(solved, folder):
+    (folder / "sales.csv").write_text("amount\n1\n")
+    solved.run("%agent reset")
+    solved.actions = [Action("", "'total' in globals(), open('sales.csv').read()"), Action("done")]
+    solved.run("%%agent\nlook")
+    assert solved.task.attempts[0].observation.text == "(False, 'amount\\n1\\n')\n"
+
+
+# -- replay --------------------------------------------------------------------------------------------
+
+
+def test_a_solved_cell_is_replayed_and_no_model_is_asked(solved):
+    asked = len(solved.asked)
+    out = solved.run(TASK)
+    assert len(solved.asked) == asked
+    assert "no model was asked" in out and "The sum is **42**." in out and "NameError" in out
+    assert out.index("Attempt 1 of 5") < out.index("The sum is")
+    solved.run("%agent accept 2")
+    assert solved.shell.rl_next_input == SUM
+
+
+def test_again_asks_the_model_and_replaces_the_record(solved):
+    solved.actions = [Action("", "1"), Action("another answer")]
+    solved.run(TASK.replace("%%agent", "%%agent --again"))
+    assert solved.task.answer == "another answer"
+    assert "another answer" in solved.run(TASK)
+
+
+def test_other_text_and_unsolved_cells_are_not_replayed(solved):
+    solved.actions = [Action("I cannot.", gave_up=True)]
+    solved.run(TASK + "!")
+    solved.run(TASK + "!")
+    assert len(solved.asked) == 3
+
+
+def test_a_new_kernel_replays_and_later_tasks_build_on_it(solved, shell, tmp_path, capsys):
+    first = solved.task.id
+    unload(shell)
+    later = Notebook(shell, tmp_path / "records", capsys)
+    assert "no model was asked" in later.run(TASK) and later.asked == []
+    assert later.desk.running is None
+    later.actions = [Action("", "total + 1"), Action("43")]
+    later.run("%%agent\nadd one")
+    assert later.task.attempts[0].observation.text == "43\n"
+    assert "unchanged" in later.run(f"%%attempt {first}.2\n{SUM}")
+
+
+def test_an_attempt_cell_alone_is_known_after_a_restart(solved, shell, tmp_path, capsys):
+    name = f"{solved.task.id}.2"
+    unload(shell)
+    later = Notebook(shell, tmp_path / "records", capsys)
+    assert "unchanged" in later.run(f"%%attempt {name}\n{SUM}")
+
+
+def test_a_replay_says_that_files_have_changed(solved, folder):
+    (folder / "sales.csv").write_text("amount\n5\n")
+    assert "Its files have changed since." in solved.run(TASK)
+
+
+def test_records_are_for_their_owner_only(solved):
+    (path,) = solved.desk.records.folder.glob("*.json")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(solved.desk.records.folder.stat().st_mode) == 0o700
+    assert str(solved.desk.folder) not in path.read_text()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [b"", b"{", b"[]", b'{"trajectory": {}}', b'{"saved": 1, "place": {}, "trajectory": {"version": 9}}', b"\xff\xfe"],
+)
+def test_a_damaged_record_is_passed_over_with_a_sentence(solved, damage):
+    (path,) = solved.desk.records.folder.glob("*.json")
+    path.write_bytes(damage)
+    solved.actions = [Action("", "1"), Action("fresh")]
+    solved.run(TASK)
+    assert "cannot be used and was passed over" in solved.err and solved.task.answer == "fresh"
+
+
+def test_a_record_belongs_to_its_notebook_and_folder(tmp_path):
+    records = Records(tmp_path)
+    done = Trajectory("t", attempts=[Attempt(1, Action("", "1"), done=True)])
+    records.save("cell", Place("/a", "one.ipynb"), done)
+    assert records.find("cell", Place("/a", "one.ipynb")).trajectory.id == done.id
+    assert records.find("cell", Place("/a")) is not None
+    assert records.find("cell", Place("/a", "two.ipynb")) is None
+    assert records.find("cell", Place("/b", "one.ipynb")) is None
+    assert records.find("cell", Place("/b"), anywhere=True) is not None
+    assert records.find("other", Place("/a")) is None
+
+
+def test_a_folder_that_cannot_be_written_costs_the_record_only(notebook, tmp_path):
+    (tmp_path / "records").write_text("a file is in the way")
+    notebook.actions = [Action("", "1"), Action("done")]
+    notebook.run(TASK)
+    assert notebook.task.status == "solved" and "could not be kept" in notebook.out
+
+
+def test_without_a_person_no_model_is_asked(notebook, monkeypatch):
+    notebook.desk.settings.unattended = "replay"
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+    notebook.run(TASK)
+    assert notebook.asked == [] and "JUPYTER_CODEAGENT_RUN=1" in notebook.err and notebook.error is None
+    monkeypatch.setenv("JUPYTER_CODEAGENT_RUN", "1")
+    notebook.actions = [Action("", "1"), Action("done")]
+    notebook.run(TASK)
+    assert notebook.task.status == "solved"
+
+
+def test_without_a_person_an_unsolved_task_fails_the_run(notebook):
+    notebook.actions = [Action("No.", gave_up=True)]
+    notebook.run(TASK)
+    assert notebook.error is not None and "The model gave up: No." in notebook.err
