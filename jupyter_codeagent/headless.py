@@ -157,7 +157,8 @@ class NotebookRun:
                 for output in cell.outputs:
                     if output.output_type == "execute_result":
                         output.execution_count = count
-        notebook.metadata[KEY] = merged_record(self.trajectories)
+        if self.trajectories:
+            notebook.metadata[KEY] = merged_record(self.trajectories)
         return notebook
 
 

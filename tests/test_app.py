@@ -1,0 +1,224 @@
+"""The command line, run as a user runs it, against a scripted Messages server."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import sysconfig
+import time
+from pathlib import Path
+
+import pytest
+from nbformat import v4
+
+from jupyter_codeagent import verify_notebook
+from jupyter_codeagent.notebook_file import read_notebook, write_notebook
+from tests.messages_server import Turn, serving
+
+
+@pytest.fixture
+def folder(tmp_path):
+    place = tmp_path / "work"
+    place.mkdir()
+    (place / "sales.csv").write_text("Region,Revenue \nN,$500\nS,$70\nN,$5\n")
+    return place
+
+
+def environment(tmp_path, url=""):
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("ANTHROPIC", "JUPYTER"))}
+    more = {"ANTHROPIC_BASE_URL": url, "ANTHROPIC_API_KEY": "a-key-of-tests"} if url else {}
+    return {**kept, "JUPYTER_CONFIG_DIR": str(tmp_path / "config"), "NO_PROXY": "127.0.0.1", **more}
+
+
+def command(*arguments):
+    return [str(Path(sysconfig.get_path("scripts"), "jupyter-codeagent")), *map(str, arguments)]
+
+
+def run(folder, *arguments, url=""):
+    return subprocess.run(
+        command(*arguments),
+        cwd=folder,
+        env=environment(folder.parent, url),
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        timeout=120,
+    )
+
+
+BAD = Turn("Read it.", code="import pandas as pd\npd.read_csv('sales.csv')['Revenue']")
+GOOD = Turn("Strip.", code="print(open('sales.csv').read().count('N'))")
+
+
+def test_task_is_solved_shown_and_saved(folder):
+    with serving([BAD, GOOD, Turn(answer="There are two.")]) as server:
+        done = run(folder, "run", "--task", "Count N, in sales.csv!", "--files", "sales.csv", url=server.url)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "There are two.\n"
+    for shown in ("attempt 1: failed", "KeyError: 'Revenue'", "rolled back", "attempt 2: succeeded", "127.0.0.1"):
+        assert shown in done.stderr
+    assert "a-key-of-tests" not in done.stderr
+    path = folder / "count-n-in-sales-csv.solved.ipynb"
+    assert f"jupyter lab {path.name}" in done.stderr
+    sources = [c.source for c in read_notebook(path).cells]
+    assert sources == ["> Count N, in sales.csv!", "Strip.", GOOD.code, "There are two."]
+    assert "a-key-of-tests" not in path.read_text() and str(folder) not in path.read_text()
+    assert verify_notebook(path).ok
+
+
+def test_json_is_one_object_and_nothing_else(folder):
+    with serving([BAD, GOOD, Turn(answer="two")]) as server:
+        done = run(folder, "run", "--task", "x", "--json", "--check", "True", "-o", "o.ipynb", url=server.url)
+    told = json.loads(done.stdout)
+    assert done.stdout.count("\n") == 1
+    assert (told["status"], told["answer"], told["notebook"]) == ("solved", "two", "o.ipynb")
+    attempts = told["tasks"][0]["attempts"]
+    assert [a["status"] for a in attempts] == ["failed", "succeeded"] and "KeyError" in attempts[0]["error"]
+    assert told["tasks"][0]["checks"] == [{"check": "True", "passed": True, "detail": ""}]
+
+
+def test_unsolved_task_ends_with_status_1_and_is_saved(folder):
+    with serving([BAD]) as server:
+        done = run(folder, "run", "--task", "x", "--attempts", 1, "--keep-attempts", url=server.url)
+    assert done.returncode == 1
+    assert "Not solved within 1 attempts" in done.stderr
+    assert "%%attempt" in (folder / "x.solved.ipynb").read_text()
+
+
+def test_default_name_never_overwrites(folder):
+    (folder / "x.solved.ipynb").write_text("mine")
+    with serving([Turn(code="1"), Turn(answer="1")]) as server:
+        assert run(folder, "run", "--task", "x", url=server.url).returncode == 0
+    assert (folder / "x.solved.ipynb").read_text() == "mine"
+    assert (folder / "x-2.solved.ipynb").exists()
+
+
+def test_notebook_is_run_in_order_and_saved_beside_it(folder):
+    cells = [v4.new_code_cell(s) for s in ("%load_ext jupyter_codeagent", "x = 20", "%%agent\ndouble x", "print(y)")]
+    write_notebook(v4.new_notebook(cells=cells), folder / "n.ipynb")
+    with serving([Turn(code="y = 2 * x"), Turn(answer="40")]) as server:
+        done = run(folder.parent, "run", "work/n.ipynb", url=server.url)
+    assert done.returncode == 0, done.stderr
+    assert "cell 3: double x" in done.stderr
+    assert [c.source for c in read_notebook(folder / "n.solved.ipynb").cells] == [
+        "x = 20", "> double x", "y = 2 * x", "40", "print(y)",
+    ]  # fmt: skip
+    assert run(folder, "verify", "n.solved.ipynb").returncode == 0
+
+
+def test_verify_names_the_differences(folder):
+    cell = v4.new_code_cell("print(1)", outputs=[v4.new_output("stream", text="2\n")])
+    write_notebook(v4.new_notebook(cells=[cell]), folder / "n.ipynb")
+    done = run(folder, "verify", "n.ipynb")
+    assert done.returncode == 1
+    assert "cell 1: printed text differs: line 1 was '2' and is now '1'." in done.stdout
+    told = json.loads(run(folder, "verify", "n.ipynb", "--json").stdout)
+    assert told["ok"] is False and told["cells"][0]["cell"] == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ([], "Say one of: run, verify, doctor, model, demo"),
+        (["nonsense"], "There is no sub-command 'nonsense'"),
+        (["run"], "one of the arguments NOTEBOOK.ipynb --task is required"),
+        (["run", "n.ipynb", "--task", "x"], "not allowed with"),
+        (["run", "no.ipynb"], "There is no notebook 'no.ipynb'"),
+        (["run", "sales.csv"], "is not JSON"),
+        (["run", "--task", " "], "The task is empty"),
+        (["run", "--task", "x", "--files", "no.csv"], "There is no file 'no.csv'"),
+        (["run", "--task", "x", "--check", "x ="], "is not a Python expression"),
+        (["run", "--task", "x", "--test", "no.py"], "There is no test file"),
+        (["run", "--task", "x", "--attempts", "0"], "max_attempts is 0"),
+        (["run", "--task", "x", "--attempts", "many"], "invalid int value"),
+        (["run", "--task", "x", "--timeout", "0"], "timeout is 0.0"),
+        (["run", "--task", "x", "-o", "sales.csv"], "exists and was not touched"),
+        (["run", "--task", "x", "-o", "no/o.ipynb"], "There is no folder 'no'"),
+        (["verify", "no.ipynb"], "There is no notebook"),
+        (["verify"], "required: NOTEBOOK.ipynb"),
+        (["model", "fly"], "invalid choice"),
+        (["doctor", "--nonsense"], "unrecognized arguments"),
+        (["--CodeAgentApp.attempts=many"], "expected an int"),
+    ],
+)
+def test_wrong_use_ends_with_status_2_and_one_sentence(folder, arguments, sentence):
+    done = run(folder, *arguments, url="http://127.0.0.1:9")
+    assert done.returncode == 2, done.stderr
+    assert sentence in done.stderr and "Traceback" not in done.stderr
+    assert done.stdout == ""
+    assert sorted(os.listdir(folder)) == ["sales.csv"]
+
+
+def test_wrong_use_with_json_is_an_object_too(folder):
+    done = run(folder, "run", "--task", " ", "--json")
+    assert json.loads(done.stdout)["error"]["type"] == "WrongUse" and done.returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "sentence"), [(401, "authentication_error", "key"), (404, "not_found_error", "--model")]
+)
+def test_model_that_cannot_be_used_is_one_sentence(folder, status, kind, sentence):
+    with serving([Turn(status=status, error={"type": "error", "error": {"type": kind, "message": "no"}})]) as server:
+        done = run(folder, "run", "--task", "x", url=server.url)
+    assert done.returncode == 2 and sentence in done.stderr and "Traceback" not in done.stderr, done.stderr
+    assert sorted(os.listdir(folder)) == ["sales.csv"]
+
+
+def test_model_that_fails_later_loses_nothing(folder):
+    broken = Turn(status=401, error={"type": "error", "error": {"type": "authentication_error", "message": "no"}})
+    with serving([Turn(code="x = 1"), broken]) as server:
+        done = run(folder, "run", "--task", "x", url=server.url)
+    assert done.returncode == 2
+    assert "x = 1" in (folder / "x.solved.ipynb").read_text()
+
+
+@pytest.mark.parametrize("where", ["model", "code"])
+def test_ctrl_c_stops_within_seconds_and_says_what_it_left(folder, where):
+    slow = Turn(code="import time\nprint('begun', flush=True)\ntime.sleep(60)")
+    turns = [Turn(code="kept = 1"), Turn(code="1", delay=60) if where == "model" else slow]
+    with serving(turns) as server:
+        options = {"cwd": folder, "env": environment(folder.parent, server.url), "start_new_session": True}
+        with subprocess.Popen(command("run", "--task", "x"), stderr=subprocess.PIPE, text=True, **options) as process:
+            reached = "attempt 1: succeeded" if where == "model" else "begun\n"
+            for line in process.stderr:
+                if line.startswith(reached):
+                    break
+            time.sleep(0.5)
+            begin = time.monotonic()
+            os.killpg(process.pid, signal.SIGINT)
+            rest = process.stderr.read()
+        assert process.returncode == 130
+        assert time.monotonic() - begin < 5
+    assert "Stopped by the user" in rest and "Written: x.solved.ipynb" in rest and "Traceback" not in rest
+    assert "kept = 1" in (folder / "x.solved.ipynb").read_text()
+
+
+def test_help_is_quick_and_complete(folder):
+    begin = time.monotonic()
+    done = run(folder, "--help")
+    assert time.monotonic() - begin < 2
+    for word in ("run", "verify", "doctor", "model", "demo", "jupyter codeagent"):
+        assert word in done.stdout
+    assert "--check EXPR" in run(folder, "run", "--help").stdout
+
+
+def test_version_is_the_packages(folder):
+    import jupyter_codeagent
+
+    assert run(folder, "--version").stdout.strip() == jupyter_codeagent.__version__
+
+
+def test_configuration_file_sets_the_defaults(folder):
+    config = folder.parent / "config"
+    config.mkdir()
+    (config / "jupyter_codeagent_config.py").write_text("c.CodeAgentApp.attempts = 1\n")
+    with serving([BAD, GOOD]) as server:
+        done = run(folder, "run", "--task", "x", url=server.url)
+    assert done.returncode == 1 and "within 1 attempts" in done.stderr
+
+
+def test_module_starts_without_loading_the_heavy_parts():
+    heavy = ("anthropic", "IPython", "nbformat")
+    code = f"import sys, jupyter_codeagent.app; print([m for m in {heavy} if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"

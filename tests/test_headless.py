@@ -1,0 +1,96 @@
+"""Notebooks with agent cells, run without a person."""
+
+import pytest
+from nbformat import v4
+
+from jupyter_codeagent import Action, Sandbox, SandboxPolicy, ScriptedModel, verify_notebook
+from jupyter_codeagent.errors import BadReply, WrongUse
+from jupyter_codeagent.headless import NotebookRun, agent_cell, longest_timeout
+from jupyter_codeagent.notebook_file import write_notebook
+
+
+def notebook(*sources):
+    return v4.new_notebook(cells=[v4.new_code_cell(source) for source in sources])
+
+
+def run(tmp_path, made, *actions, **options):
+    with Sandbox(SandboxPolicy(workspace=tmp_path)) as sandbox:
+        ran = NotebookRun(made, sandbox, ScriptedModel(actions), **options)
+        steps = list(ran.steps())
+        return ran, steps
+
+
+def test_agent_cells_are_solved_on_the_state_of_the_cells_above(tmp_path):
+    made = notebook(
+        "%load_ext jupyter_codeagent",
+        "x = 20\nx",
+        "%%agent --check 'y == 40'\ndouble x",
+        "print(y)",
+        "%%agent\nadd two",
+    )
+    first = [Action("", "oops"), Action("Double it.", "y = 2 * x"), Action("40.")]
+    ran, steps = run(tmp_path, made, *first, Action("", "y += 2\ny"), Action("42."))
+    assert not ran.failure
+    assert [t.status for t in ran.trajectories] == ["solved", "solved"]
+    assert "x = 20" in ran.trajectories[0].context
+    path = write_notebook(ran.solved(), tmp_path / "n.ipynb")
+    assert [c.source for c in ran.solved().cells] == [
+        "x = 20\nx", "> double x", "Double it.", "y = 2 * x", "40.", "print(y)", "> add two", "y += 2\ny", "42.",
+    ]  # fmt: skip
+    record = ran.solved().metadata.jupyter_codeagent
+    assert record["status"] == "solved" and record["attempts"] == 3
+    report = verify_notebook(path)
+    assert report.ok and report.executed == 4, str(report)
+    assert {s.cell for s in steps} == {2, 3, 4, 5}
+
+
+def test_failed_attempts_are_kept_when_asked_for(tmp_path):
+    ran, _ = run(tmp_path, notebook("%%agent\nx"), Action("", "1/0"), Action("", "1"), Action("ok"), attempts=True)
+    assert ran.solved().cells[1].source.startswith("%%attempt ")
+    assert ran.solved().cells[1].execution_count is None
+
+
+def test_failing_cell_ends_the_run_and_the_rest_stays(tmp_path):
+    ran, _ = run(tmp_path, notebook("1/0", "%%agent\nsum"))
+    assert "Cell 1 failed" in ran.failure and "ZeroDivisionError" in ran.failure
+    assert ran.solved().cells[1].source == "%%agent\nsum"
+    assert ran.solved().cells[0].outputs[0].ename == "ZeroDivisionError"
+
+
+def test_unsolved_cell_ends_the_run(tmp_path):
+    ran, _ = run(tmp_path, notebook("%%agent --attempts 1\nx", "print(1)"), Action("", "1/0"))
+    assert "Cell 1 was not solved" in ran.failure
+    assert ran.solved().cells[-1].source == "print(1)" and not ran.solved().cells[-1].outputs
+
+
+def test_failing_model_keeps_what_was_done(tmp_path):
+    ran, _ = run(tmp_path, notebook("%%agent\nx"), Action("", "y = 1"))
+    assert isinstance(ran.error, BadReply)
+    assert "y = 1" in [c.source for c in ran.solved().cells]
+
+
+def test_failing_model_before_any_attempt_rises(tmp_path):
+    with pytest.raises(BadReply):
+        run(tmp_path, notebook("%%agent\nx"))
+
+
+def test_notebook_without_agent_cells_is_refused(tmp_path):
+    with pytest.raises(WrongUse, match="no %%agent cell"):
+        run(tmp_path, notebook("1"))
+
+
+def test_files_of_a_cell_are_found_in_the_notebooks_folder(tmp_path):
+    (tmp_path / "a.csv").write_text("a\n1\n")
+    ran, _ = run(tmp_path, notebook("%%agent --files *.csv\nsum"), Action("", "open('a.csv').read()"), Action("1"))
+    assert [i.name for i in ran.trajectories[0].inputs] == ["a.csv"]
+
+
+@pytest.mark.parametrize("source", ["%%agent", "%%agent --nonsense\nx", "%%agent --attempts 0\nx", "%%agent 'x\ny"])
+def test_wrong_agent_cell_is_one_sentence(source):
+    with pytest.raises(WrongUse):
+        agent_cell(source)
+
+
+def test_longest_timeout_serves_all_cells():
+    assert longest_timeout(notebook("1", "%%agent --timeout 5\nx", "%%agent --timeout 90\ny", "%%agent\nz")) == 90
+    assert longest_timeout(notebook("%%agent\nz")) is None
