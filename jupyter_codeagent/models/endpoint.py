@@ -108,13 +108,20 @@ class Endpoint:
 
     def offline(self, why: str) -> Offline:
         """Return the error for an endpoint that cannot be reached."""
-        mend = "is the server running?" if self.here else "check the network, the proxy, and ANTHROPIC_BASE_URL."
+        mend = "start the server there." if self.here else "check the network, the proxy, and ANTHROPIC_BASE_URL."
         return Offline(f"The model's endpoint {self.host} cannot be reached ({self.hide(why)}): {mend}")
 
     def refused(self, error: APIStatusError) -> ModelError:
         """Return the error for a reply with an HTTP status of 400 and above."""
+        if error.status_code in (404, 405) and not isinstance(error.body, dict):
+            return ModelError(
+                f"{self.host} has no Messages API at {urlsplit(self.url).path or '/'}: check ANTHROPIC_BASE_URL, "
+                "which ends before /v1/messages."
+            )
         kind = _STATUSES.get(error.status_code) or (Overloaded if error.status_code >= 500 else None)
-        return self.error(kind, message(error.body) or f"HTTP status {error.status_code}", error.status_code)
+        wait = error.response.headers.get("retry-after", "") if kind is RateLimited else ""
+        said = message(error.body) + (f", asks to wait {wait} s" if wait else "")
+        return self.error(kind, said or "no reason given", error.status_code)
 
     def failed(self, error: dict[str, Any]) -> ModelError:
         """Return the error for one that was sent within a reply."""
@@ -140,13 +147,11 @@ class Endpoint:
 
 
 def message(body: object) -> str:
-    """Return what the body of an error says."""
-    if isinstance(body, dict):
-        inner = body.get("error", body)
-        said = inner.get("message") if isinstance(inner, dict) else inner
-        kind = inner.get("type") if isinstance(inner, dict) else None
-        return str(said or kind or "")
-    return str(body or "")
+    """Return what the body of an error says, with its type."""
+    inner = body.get("error", body) if isinstance(body, dict) else body
+    if not isinstance(inner, dict):
+        return str(inner or "")
+    return ": ".join(str(inner[name]) for name in ("type", "message") if inner.get(name))
 
 
 def takes_no_tools(error: APIStatusError) -> bool:
