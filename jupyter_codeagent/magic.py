@@ -85,10 +85,17 @@ class AgentMagics(Magics):
         self.desk = desk
         self.views: dict[str, View] = {}
         self._cell_meta: dict[str, Any] = {}
+        self._failure: tuple[BaseException, str] | None = None
 
     def before_cell(self, info: Any) -> None:
         """Remember the cell's metadata, where the front end sends it; IPython calls this before each cell."""
         self._cell_meta = getattr(info, "cell_meta", None) or {}
+
+    def after_cell(self, result: Any) -> None:
+        """Remember the cell that failed last, for ``%agent fix``; IPython calls this after each cell."""
+        error = result.error_before_exec or result.error_in_exec
+        if error is not None and not isinstance(error, UsageError | KeyboardInterrupt):
+            self._failure = (error, result.info.raw_cell)
 
     @line_cell_magic
     @no_var_expand
@@ -348,23 +355,16 @@ class AgentMagics(Magics):
 
     def _fix(self, line: str) -> None:
         options = parse(line)
-        task = failure_task(getattr(sys, "last_value", None), self.desk.cells())
-        self._task(task, options, identity=f"fix {line}\n{task}")
+        if self._failure is None:
+            raise WrongUse("There is no error to fix: no cell has failed since the extension was loaded.")
+        task = failure_task(*self._failure)
+        self._task(task, options, identity=f"fix {without_again(line)}\n{task}")
 
 
-def failure_task(error: BaseException | None, cells: list[str]) -> str:
-    """Return the task of mending the cell that raised `error`.
-
-    Raises
-    ------
-    WrongUse
-        If nothing has failed.
-    """
-    if error is None or isinstance(error, UsageError | KeyboardInterrupt):
-        raise WrongUse("There is no error to fix: no cell of this notebook has failed yet.")
+def failure_task(error: BaseException, source: str) -> str:
+    """Return the task of mending the cell with this `source`, which raised `error`."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if _is_cell(f.filename)]
-    source = "".join(linecache.getlines(frames[0].filename)) if frames else (cells or [""])[-1]
-    lines = [f"line {f.lineno}, in {f.name}: {f.line}" for f in frames if f.filename == frames[0].filename]
+    lines = [f"line {frame.lineno}, in {frame.name}: {frame.line}" for frame in frames]
     said = cut(plain("".join(traceback.format_exception_only(error))).strip(), 1000)
     return (
         "This cell fails. Find out why and write a version of it that works.\n\n"
@@ -423,6 +423,7 @@ def load(shell: Any, desk: Desk | None = None) -> None:
     shell.configurables.append(desk.settings)
     shell.input_transformers_cleanup.append(_with_body)
     shell.events.register("pre_run_cell", magics.before_cell)
+    shell.events.register("post_run_cell", magics.after_cell)
 
 
 def unload(shell: Any) -> None:
@@ -432,6 +433,7 @@ def unload(shell: Any) -> None:
         return
     magics.desk.close()
     shell.events.unregister("pre_run_cell", magics.before_cell)
+    shell.events.unregister("post_run_cell", magics.after_cell)
     shell.input_transformers_cleanup.remove(_with_body)
     shell.configurables.remove(magics.desk.settings)
     manager = shell.magics_manager

@@ -276,8 +276,7 @@ def test_review_lets_only_pass_what_the_user_says(notebook, shell, monkeypatch, 
         ("%%attempt nonsense\nx", "followed by TASK.NUMBER"),
     ],
 )
-def test_wrong_use_is_one_sentence_without_a_traceback(notebook, cell, sentence, monkeypatch):
-    monkeypatch.setattr(sys, "last_value", None, raising=False)
+def test_wrong_use_is_one_sentence_without_a_traceback(notebook, cell, sentence):
     notebook.run(cell)
     lines = notebook.err.strip().splitlines()
     assert len(lines) == 1 and lines[0].startswith("UsageError: ") and sentence in lines[0], notebook.err
@@ -412,11 +411,19 @@ def test_save_and_verify(solved, folder):
 
 def test_fix_makes_a_task_of_the_last_error(notebook):
     notebook.run("def half(x):\n    return x / 0\n\nhalf(4)")
+    notebook.run("%agent nonsense")
     notebook.actions = [Action("", "def half(x):\n    return x / 2\nhalf(4)"), Action("It divided by 0.")]
     notebook.run("%agent fix")
     assert notebook.task.status == "solved"
     assert "return x / 0" in notebook.task.task and "ZeroDivisionError: division by zero" in notebook.task.task
     assert "line 2, in half" in notebook.task.task
+
+
+def test_fix_knows_a_cell_that_is_no_python(notebook):
+    notebook.run("for x in 1, 2\n    print(x)")
+    notebook.actions = [Action("", "for x in 1, 2:\n    print(x)"), Action("A colon was missing.")]
+    notebook.run("%agent fix")
+    assert "for x in 1, 2\n" in notebook.task.task and "SyntaxError" in notebook.task.task
 
 
 def test_reset_starts_a_fresh_sandbox_with_the_folder_as_it_is(solved, folder):
