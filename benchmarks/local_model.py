@@ -173,6 +173,13 @@ def run(case: Case, model: LocalModel, attempts: int) -> dict[str, Any]:
     }
 
 
+def write(options: argparse.Namespace, model: str, rows: list[dict[str, Any]]) -> None:
+    """Write what is known so far, if that is asked for."""
+    if options.out:
+        summary = {"model": model, "without": options.without, "right": sum(r["right"] for r in rows), "rows": rows}
+        options.out.write_text(json.dumps(summary, indent=1, ensure_ascii=False), "utf-8")
+
+
 def main() -> None:
     """Run what the options ask for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -201,6 +208,7 @@ def main() -> None:
             if not options.only or case.id in options.only:
                 row = run(case, model, options.attempts)
                 rows.append(row)
+                write(options, model.name, rows)
                 print(
                     f"{row['id']:12} {'yes' if row['right'] else 'NO':5}  {row['attempts']:8}  {row['seconds']:7}  "
                     f"{row['output_tokens']:6}  {row['status']:7}  {row['load']:.1f}   {row['problem'][:90]}",
@@ -209,9 +217,6 @@ def main() -> None:
     model.close()
     right = sum(r["right"] for r in rows)
     print(f"right: {right} of {len(rows)}, at the first attempt {sum(r['first'] for r in rows)}")
-    if options.out:
-        summary = {"model": model.name, "without": options.without, "right": right, "of": len(rows), "rows": rows}
-        options.out.write_text(json.dumps(summary, indent=1, ensure_ascii=False), "utf-8")
 
 
 if __name__ == "__main__":

@@ -72,7 +72,8 @@ def with_examples(code: str, task: str) -> str:
     except SyntaxError:
         return code
     found = [_assertion(call, value) for call, value in examples(task) if call.partition("(")[0] in defined]
-    new = [line for line in dict.fromkeys(found) if line not in code]
+    there = {line.strip() for line in code.splitlines()}
+    new = [line for line in dict.fromkeys(found) if line not in there]
     return "\n".join([code, "", "# Examples from the task:", *new]) if new else code
 
 
@@ -80,6 +81,12 @@ def _assertion(call: str, value: str) -> str:
     # the message is what the function gave: the next attempt is told
     exact = not isinstance(ast.literal_eval(value), float)
     return f"assert {call} == {value}, {call}" if exact else f"assert abs({call} - {value}) < 1e-6, {call}"
+
+
+def wrong_example(line: str, gave: str) -> str:
+    """Return what is to be learnt from an example's assertion that failed; empty for other lines."""
+    match = re.fullmatch(r"assert (?P<call>.+) == (?P<value>.+), (?P=call)", line.strip())
+    return f"{match['call']} gave {gave[:100]} and should give {match['value']}" if match else ""
 
 
 def examples(task: str) -> Iterator[tuple[str, str]]:

@@ -83,11 +83,13 @@ class Small:
     max_tokens: int = 800
     _asked: tuple[str, int, int] = ("", 0, 0)
     _asks: int = 0  # requests for the same action before this one
+    _begun: str = ""  # what the reply to the last request was begun with
 
     tools = False
 
     def request(self, trajectory: Trajectory, model: str) -> dict[str, Any]:
         """Return the arguments of `messages.create`: for an answer after code that ran, else for code."""
+        self._begun = ""
         output = result(trajectory)
         if output:
             text = prompt("small_answer", task=clean(trajectory.task), output=shorten(output, _OUTPUT))
@@ -97,8 +99,8 @@ class Small:
         )
         if not self.helps.lessons and (said := _lessons(trajectory)):
             question += f"\n\nThis failed before:\n{said}"
-        begun = {"role": "assistant", "content": FENCE + self.beginning(trajectory)}
-        messages = [{"role": "user", "content": question}, begun]
+        self._begun = FENCE + self.beginning(trajectory)
+        messages = [{"role": "user", "content": question}, {"role": "assistant", "content": self._begun}]
         return {**self._ask(model, messages, trajectory), "system": prompt("small_system"), "stop_sequences": [_END]}
 
     def _ask(self, model: str, messages: list[Message], trajectory: Trajectory) -> dict[str, Any]:
@@ -140,19 +142,21 @@ class Small:
 
     def sketch(self, reply: Reply) -> Action:
         """Return the code or the answer as far as it is written."""
-        text = reply.text
-        return Action("", code_of(text)) if text.startswith(FENCE.strip()) else Action(text)
+        return Action("", self._code(reply)) if self._begun else Action(reply.text)
+
+    def _code(self, reply: Reply) -> str:
+        text = "".join(part.text("text") for part in reply.of("text"))  # indentation counts
+        if not text.startswith(FENCE.strip()):  # streamed replies do not repeat what they were begun with
+            text = self._begun + text
+        return text.removeprefix(FENCE.strip()).lstrip("\n").split(_END)[0].removesuffix("```").rstrip()
 
     def parse(self, reply: Reply, trajectory: Trajectory) -> Action:
         """Return the action of a reply that has ended."""
         ended(reply, self.max_tokens)
-        output = result(trajectory)
-        if output:
-            return self._answer(reply.text, output, trajectory)
-        begun = FENCE + self.beginning(trajectory)
-        text = reply.text if reply.text.startswith(FENCE.strip()) else begun + reply.text
-        code = code_of(text).strip()
-        if not code[len(self.beginning(trajectory).strip()) :].strip():
+        if not self._begun:
+            return self._answer(reply.text, result(trajectory), trajectory)
+        code = self._code(reply)
+        if code == self._begun.removeprefix(FENCE).rstrip():
             raise Unusable("holds no code")
         code = self._completed(code, trajectory)
         tried = {cells.sameness(a.action.code or "") for a in trajectory.attempts}
@@ -208,11 +212,6 @@ def shorten(text: str, most: int) -> str:
     return f"{text[: most * 2 // 3]}\n[...]\n{text[-most // 3 :]}"
 
 
-def code_of(text: str) -> str:
-    """Return the code of a reply that begins with a fence."""
-    return text.removeprefix(FENCE.strip()).lstrip("\n").split(_END)[0].removesuffix("```")
-
-
 def _checks(trajectory: Trajectory) -> str:
     labels = "\n".join(f"- {clean(c.label)}" for c in trajectory.checks)
     return f"\nThis must hold in the end:\n{labels}" if labels else ""
@@ -248,7 +247,10 @@ def _lesson(entry: Attempt | Answer) -> str:
     error = entry.observation.error if entry.observation else None
     if error is None:
         return ""
-    at = f"{_line(error.frames[-1].source)}   -> " if error.frames and error.frames[-1].source else ""
+    source = error.frames[-1].source if error.frames else ""
+    if error.ename == "AssertionError" and (told := cells.wrong_example(source, error.evalue)):
+        return told
+    at = f"{_line(source)}   -> " if source else ""
     return f"{at}{error.ename}: {_line(error.evalue)}"
 
 
