@@ -22,12 +22,17 @@ from jupyter_codeagent.sandbox.values import Parcel
 
 FRAME = 16 * 2**20  # bytes of one message; the worker keeps well below it
 HANDSHAKE = 5.0  # seconds for a fork, or for any other request that executes nothing
+SHIELDS = 1200  # filters on one process; the kernel takes 32,768 instructions in all
 ROOM = 1.0  # seconds to wait for a free place under the process limit
 UNSAFE_THREADS = re.compile(r"polars|tokio")  # pools that hang in every fork made after their first use
 
 
 class Gone(Exception):
     """The process at the other end ended, or does not keep to the protocol."""
+
+
+class Full(Gone):
+    """There is no room for one more process; those that exist are well."""
 
 
 class Wire:
@@ -183,7 +188,7 @@ class State:
                     os.close(fd)
             child.close()
             if time.monotonic() > deadline:
-                raise Gone("no further process is possible")
+                raise Full("no further process is possible")
             time.sleep(0.005)  # processes just killed still count
 
     def greet(self, answer: dict[str, Any]) -> None:
@@ -197,8 +202,12 @@ class State:
         self.identify()
 
     def shield(self, others: Sequence[State]) -> None:
-        """Take away this process's ways to signal `others`, for good; raises Gone if the kernel says it is not so."""
+        """Take away this process's ways to signal `others`, for good; raises Gone if the kernel says it is not so.
+
+        A process and those forked from it can have `SHIELDS` of them; the supervisor says so when they are used up.
+        """
         missing = [other.inner for other in others if other.inner not in self.shields and other is not self]
+        missing = missing[: max(0, SHIELDS - len(self.shields))]
         before = status(self.pid).get("Seccomp_filters")
         self.ask("protect", "protected", filters=[base64.b64encode(seccomp.shield(pid)).decode() for pid in missing])
         after = status(self.pid).get("Seccomp_filters")

@@ -19,12 +19,16 @@ from jupyter_codeagent.sandbox.execution import Execution
 from jupyter_codeagent.sandbox.launch import launch, memory_file
 from jupyter_codeagent.sandbox.policy import SandboxPolicy
 from jupyter_codeagent.sandbox.shelter import uninterrupted
-from jupyter_codeagent.sandbox.state import Gone, State, descendants, readable
+from jupyter_codeagent.sandbox.state import SHIELDS, Full, Gone, State, descendants, readable
 from jupyter_codeagent.sandbox.values import Parcel
 from jupyter_codeagent.sandbox.workspace import plan
 
 START = 60.0  # seconds for the interpreter and IPython to load; a cold disk is slow
 ADDRESSES = 64 * 2**30  # bytes of address space beyond the memory limit: bounds page tables, which nothing else counts
+SPENT = (
+    f"{SHIELDS} copies were made from one line of states, so code can now end newer ones (they are then made again by "
+    "running the earlier code); reset the sandbox for a new start."
+)
 SWEEPS = 200  # rounds of killing what an attempt left behind, before the whole sandbox is replaced
 
 
@@ -176,17 +180,19 @@ class Supervisor:
 
     def freeze(self, live: State) -> State | None:
         """Return a frozen copy of the live state, or None where no copy can be relied on."""
+        state: State | None = None
         try:
             state = live.fork()
             live.shield([state])
-        except (Gone, gate.Violation):
+        except (Gone, gate.Violation) as error:
+            if not isinstance(error, Full):
+                live.kill()  # it does not do as it is told: what led to it runs again
             self.notes.append("This state cannot be kept as a copy; going back to it runs the earlier code again.")
-            return None
-        if state.unsafe:
-            state.kill()
-            state.status_at_end()
-            state.close()
-            return None
+        if state is not None and (state.unsafe or not live.alive):
+            self.dismiss(state)
+            state = None
+        if len(live.shields) == SHIELDS and SPENT not in self.notes:
+            self.notes.append(SPENT)
         return state
 
     def swap(self, point: Point) -> None:
