@@ -296,7 +296,7 @@ def _ends(pieces: list[str]) -> tuple[str, int]:
     if omitted <= 0:
         return clean(text), 0
     gap = f"\n[... {omitted:,} characters cut ...]\n"
-    return clean(text[: _ENDS[0]]) + gap + clean(text[-_ENDS[1] :]), omitted
+    return clean(text[: _ENDS[0]]) + gap + clean(text[-_ENDS[1] :]), omitted - len(gap)
 
 
 def _shown(data: dict[str, Any], pictures: bool) -> str:
