@@ -40,6 +40,9 @@ _STATES = {"running": "Working", "solved": "Solved", "failed": "Not solved", "st
 class View(Protocol):
     """Where a trajectory is shown."""
 
+    def open(self, trajectory: Trajectory, told: str) -> None:
+        """Say, before the first request, what is asked where."""
+
     def show(self, trajectory: Trajectory) -> None:
         """Show it as it is now, if the last time was long enough ago."""
 
@@ -64,7 +67,13 @@ class NotebookView:
         self.began = time.monotonic()
         self._last = -INTERVAL
         self._id = ""
+        self._told = ""
         self._closing: tuple[float | None, str] | None = None
+
+    def open(self, trajectory: Trajectory, told: str) -> None:
+        """Make the output, with `told` as its first line."""
+        self._told = told
+        self._update(trajectory, None, "")
 
     def show(self, trajectory: Trajectory) -> None:
         """Update the output, at most ten times a second."""
@@ -79,8 +88,8 @@ class NotebookView:
 
     def _update(self, trajectory: Trajectory, seconds: float | None, notice: str) -> None:
         bundle = {
-            "text/html": page(trajectory, seconds, self.costs, notice),
-            "text/plain": text(trajectory, seconds, self.costs, notice),
+            "text/html": page(trajectory, seconds, self.costs, notice, self._told),
+            "text/plain": text(trajectory, seconds, self.costs, notice, self._told),
         }
         first, self._id = not self._id, self._id or f"codeagent-{trajectory.id}-{time.monotonic_ns()}"
         self.display(bundle, raw=True, display_id=self._id, update=not first)
@@ -104,6 +113,10 @@ class TerminalView:
         self.began = time.monotonic()
         self._parts: dict[tuple[int, str], str] = {}
         self._told = 0  # answers written
+
+    def open(self, trajectory: Trajectory, told: str) -> None:
+        """Write `told` as the first line."""
+        self._write(told + "\n")
 
     def show(self, trajectory: Trajectory) -> None:
         """Write what is new."""
@@ -158,8 +171,22 @@ def style() -> str:
     return files("jupyter_codeagent").joinpath("display.css").read_text(encoding="utf-8")
 
 
-def page(trajectory: Trajectory, seconds: float | None = None, costs: bool = True, notice: str = "") -> str:
-    """Return the whole record as HTML: one element with its own style, safe to show."""
+def page(
+    trajectory: Trajectory, seconds: float | None = None, costs: bool = True, notice: str = "", told: str = ""
+) -> str:
+    """Return the whole record as HTML: one element with its own style, safe to show.
+
+    Parameters
+    ----------
+    trajectory : Trajectory
+        What is shown.
+    seconds : float or None
+        How long it took; None where that is not known.
+    costs : bool
+        Show tokens and dollars.
+    notice, told : str
+        Sentences for the end and the beginning.
+    """
     entries = list(trajectory.history)
     if trajectory.current is not None and trajectory.current not in entries:
         entries.append(trajectory.current)
@@ -180,7 +207,8 @@ def page(trajectory: Trajectory, seconds: float | None = None, costs: bool = Tru
     state = trajectory.status
     told = escape(facts(trajectory, seconds, costs))
     head = f'<span class="jca-state">{_STATES[state]}</span><span class="jca-facts">{told}</span>'
-    body = f'<div class="jca-head">{head}</div>{"".join(parts)}'
+    first = f'<p class="jca-told">{seen(told)}</p>' if told else ""
+    body = f'{first}<div class="jca-head">{head}</div>{"".join(parts)}'
     return f'<div class="jca jca-{state}"><style>{style()}</style>{body}</div>'
 
 
@@ -283,9 +311,11 @@ def _ticks(line: str) -> str:
     return "".join(f"<code>{seen(p)}</code>" if i % 2 else seen(p) for i, p in enumerate(parts))
 
 
-def text(trajectory: Trajectory, seconds: float | None = None, costs: bool = True, notice: str = "") -> str:
-    """Return the whole record as plain text, for front ends without HTML."""
-    lines: list[str] = []
+def text(
+    trajectory: Trajectory, seconds: float | None = None, costs: bool = True, notice: str = "", told: str = ""
+) -> str:
+    """Return the whole record as plain text, for front ends without HTML; parameters as for `page`."""
+    lines = [told, ""] if told else []
     for entry in [*trajectory.history]:
         lines += _attempt_lines(entry, trajectory.limit) if isinstance(entry, Attempt) else _answer_lines(entry)
     current = trajectory.current

@@ -166,7 +166,8 @@ class AgentMagics(Magics):
             raise WrongUse("--review asks before each execution, and nobody can be asked here.")
         model = self.desk.choose_model(options.model or self.desk.settings.model or None)
         sandbox = self._prepared(trajectory, passed, options.timeout)
-        self._announce(model, trajectory, passed)
+        view = self.views[trajectory.id] = self._view()
+        view.open(trajectory, _announcement(model, trajectory, passed))
         self._solve(model, Reviewed(sandbox, input) if options.review else sandbox, trajectory)
         trajectory.variables = sandbox.literals()
         if trajectory.status == "solved":
@@ -211,17 +212,9 @@ class AgentMagics(Magics):
         desk.begin(sandbox)
         return sandbox
 
-    def _announce(self, model: DescribedModel, trajectory: Trajectory, named: list[str]) -> None:
-        """Say which model is asked and what leaves the machine, before the first request."""
-        looks = ", ".join([*named, *(entry.name for entry in trajectory.inputs)])
-        print(  # noqa: T201 - this is the cell's output
-            f"{model.describe()} It is told the task, the cells above, the variables by name and type"
-            + (f", and the first rows or lines of {looks}." if looks else ".")
-        )
-
     def _solve(self, model: Model, sandbox: AgentSandbox, trajectory: Trajectory) -> None:
         """Let the agent work, showing each step; the stop button ends it."""
-        view = self.views[trajectory.id] = self._view()
+        view = self.views[trajectory.id]
         self.desk.tasks.add(trajectory)
         steps = Agent(model, sandbox).watch(trajectory)
         try:
@@ -375,6 +368,13 @@ def failure_task(error: BaseException, source: str) -> str:
 def _is_cell(filename: str) -> bool:
     entry = linecache.cache.get(filename)
     return entry is not None and len(entry) == 4 and entry[1] is None  # what is no file has no time of change
+
+
+def _announcement(model: DescribedModel, trajectory: Trajectory, named: list[str]) -> str:
+    """Return which model is asked and what leaves the machine."""
+    looks = ", ".join([*named, *(entry.name for entry in trajectory.inputs)])
+    ending = f", and the first rows or lines of {looks}." if looks else "."
+    return f"{model.describe()} It is told the task, the cells above, the variables by name and type{ending}"
 
 
 def _publish(seen: Observation) -> None:

@@ -115,7 +115,7 @@ def test_the_record_is_one_output_updated_in_place(folder, environment):
         html = cell.display["text/html"]
         assert "Solved" in html and "NameError" in html and "rolled back" in html and "<strong>42</strong>" in html
         assert "The sum is **42**." in cell.display["text/plain"]
-        assert server.url.removeprefix("http://") in cell.text and "first rows or lines of sales.csv" in cell.text
+        assert server.url.removeprefix("http://") in html and "first rows or lines of sales.csv" in html
         accepted = front.run("%agent accept 2")
         assert accepted.reply["payload"] == [{"source": "set_next_input", "text": SUM, "replace": False}]
         assert "accepted" in accepted.display["text/html"]
