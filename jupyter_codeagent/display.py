@@ -205,8 +205,8 @@ def page(
         f'<p class="jca-note">{_ticks(line)}</p>' for line in (trajectory.reason, notice, *_next(trajectory)) if line
     ]
     state = trajectory.status
-    told = escape(facts(trajectory, seconds, costs))
-    head = f'<span class="jca-state">{_STATES[state]}</span><span class="jca-facts">{told}</span>'
+    numbers = escape(facts(trajectory, seconds, costs))
+    head = f'<span class="jca-state">{_STATES[state]}</span><span class="jca-facts">{numbers}</span>'
     first = f'<p class="jca-told">{seen(told)}</p>' if told else ""
     body = f'{first}<div class="jca-head">{head}</div>{"".join(parts)}'
     return f'<div class="jca jca-{state}"><style>{style()}</style>{body}</div>'

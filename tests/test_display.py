@@ -195,6 +195,9 @@ def test_a_notebook_view_has_one_display_and_at_most_ten_updates_a_second():
     calls = []
     view = NotebookView(lambda bundle, **options: calls.append((bundle, options)))
     trajectory = solved()
+    view.open(trajectory, "this is <told> first")
+    assert "this is &lt;told&gt; first" in calls[0][0]["text/html"]
+    assert calls[0][0]["text/plain"].startswith("this is <told> first\n")
     for _ in range(500):
         view.show(trajectory)
     view.close(trajectory, "a notice")
