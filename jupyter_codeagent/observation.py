@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from jupyter_codeagent.images import picture
-from jupyter_codeagent.trajectory import Answer, Attempt, CodeError, Frame, Observation, Trajectory, plain
+from jupyter_codeagent.trajectory import Answer, Attempt, CodeError, Frame, Observation, Trajectory, plain, sameness
 
 Block = dict[str, Any]  # a content block of the Messages API
 
@@ -60,7 +60,7 @@ def reports(trajectory: Trajectory, images: bool = False) -> Iterator[tuple[Atte
         left = _left(trajectory.limit - tries, entry.succeeded)
         yield entry, [_text(report.text, _repeated(entry, failed), left), *report.images]
         if not entry.succeeded:
-            failed.append(_code(entry))
+            failed.append(sameness(_code(entry)))
 
 
 def passage(trajectory: Trajectory, number: int, start: int, end: int) -> str:
@@ -329,8 +329,8 @@ def _verdicts(answer: Answer, trajectory: Trajectory) -> str:
 
 
 def _repeated(attempt: Attempt, failed: list[str]) -> str:
-    count = failed.count(_code(attempt))
-    if attempt.succeeded or not count:
+    count = 0 if attempt.succeeded else failed.count(sameness(_code(attempt)))
+    if not count:
         return ""
     return f"This same code has now failed {count + 1} times: find another way."
 

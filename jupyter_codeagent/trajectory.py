@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import re
 import secrets
+import warnings
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
@@ -304,9 +306,12 @@ class Trajectory:
 
     @property
     def stuck(self) -> bool:
-        """The model repeats itself: the same failing code for the third time."""
-        codes = [(a.action.code or "").strip() for a in self.attempts if not a.succeeded]
-        return len(codes) >= 3 and codes.count(codes[-1]) >= 3
+        """The model goes in circles: for the third time the same code fails, or the same answer does not pass."""
+        vain = [e for e in self.history if not (e.passed if isinstance(e, Answer) else e.succeeded)]
+        if len(vain) < 3 or vain[-1] is not self.last:
+            return False
+        tried = [(type(e), sameness(e.action.code) if e.action.code else e.action.text.strip()) for e in vain]
+        return tried.count(tried[-1]) >= 3
 
     @property
     def last(self) -> Attempt | Answer | None:
@@ -328,7 +333,7 @@ class Trajectory:
         if self.answers and self.answers[-1].action.gave_up:
             return f"The model gave up: {self.answers[-1].action.text}"
         if self.stuck:
-            return "The model wrote the same failing code three times; say more in the task, or use a larger model."
+            return "The model tried the same thing three times in vain; say more in the task, or use a larger model."
         last = self.last
         may_answer = isinstance(last, Attempt) and last.succeeded and self.tries <= self.limit
         if self.tries >= self.limit and not may_answer:
@@ -412,6 +417,17 @@ def _attempt(data: dict[str, Any]) -> Attempt:
 def _answer(data: dict[str, Any]) -> Answer:
     verdicts = tuple(Verdict(**v) for v in data["verdicts"])
     return Answer(_action(data["action"]), verdicts, data["after"])
+
+
+def sameness(code: str) -> str:
+    """Return what two codes share that differ only in comments and layout."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about the model's code, which is only compared here
+            return ast.dump(ast.parse(code))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        lines = (line.strip() for line in code.splitlines())
+        return "\n".join(line for line in lines if line and not line.startswith("#"))
 
 
 def code_hash(code: str) -> str:
