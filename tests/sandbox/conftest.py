@@ -11,7 +11,7 @@ MIB = 2**20
 
 def small(workspace=None, **changes):
     """Return a policy with low limits."""
-    values = {"memory": 512 * MIB, "processes": 64, "timeout": 5, "disk": 32 * MIB, "output": MIB, **changes}
+    values = {"memory": 512 * MIB, "processes": 64, "timeout": 3, "disk": 32 * MIB, "output": MIB, **changes}
     return SandboxPolicy(workspace=workspace, **values)
 
 
