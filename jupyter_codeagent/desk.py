@@ -83,7 +83,7 @@ class Desk:
             fresh = Sandbox(policy)
             self.since = time.time()
             fresh.start()
-            self._sandbox, self._passing = fresh, Passing(fresh, self.variables, self.keys)
+            self._sandbox, self._passing = fresh, Passing(fresh, self.variables, self.keys, self.shell.user_ns)
         self._sandbox.policy = replace(self._sandbox.policy, timeout=seconds)
         return self._passing
 

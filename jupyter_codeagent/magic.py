@@ -25,12 +25,13 @@ from jupyter_codeagent.delivery import deliver
 from jupyter_codeagent.desk import DescribedModel, Desk, execute
 from jupyter_codeagent.display import NotebookView, TerminalView, View
 from jupyter_codeagent.errors import CodeAgentError, WrongUse
-from jupyter_codeagent.notebook import KEY, save_notebook
+from jupyter_codeagent.notebook import KEY
 from jupyter_codeagent.options import CodeAgent, checked_variables, parse, parser, without_again
 from jupyter_codeagent.passing import Passing
 from jupyter_codeagent.records import Record
 from jupyter_codeagent.render import own_frames
 from jupyter_codeagent.review import Reviewed
+from jupyter_codeagent.saving import save_tasks
 from jupyter_codeagent.trajectory import Action, Observation, Trajectory, code_hash, plain
 from jupyter_codeagent.variables import names_in
 from jupyter_codeagent.verify import verify_notebook
@@ -39,7 +40,7 @@ COMMANDS = {
     "status": "the sandbox, the model and the latest tasks",
     "accept": "[N | TASK.N]: put an attempt's code (or that of all kept ones) into the next cell",
     "discard": "N | TASK.N: take an attempt back",
-    "save": "FILE: save the latest task as a notebook",
+    "save": "FILE: save what was kept as a notebook",
     "verify": "FILE: run a notebook from the top in a fresh sandbox and compare",
     "fix": "[options of %%agent]: mend the cell that failed last",
     "reset": "close the sandbox; the next task starts in a fresh one",
@@ -152,7 +153,9 @@ class AgentMagics(Magics):
         """Solve one task, or replay it."""
         if not task:
             raise WrongUse("The task is empty; write below the first line what is wanted.")
-        trajectory, passed = self._trajectory(task, options)
+        asked = checked_variables(options.variables, self.desk.variables())
+        named = list(dict.fromkeys([*asked, *names_in(task, self.desk.variables())]))
+        trajectory = self._trajectory(task, options, named)
         if not options.again and self._replayed(identity, trajectory):
             return
         if not self.desk.may_ask_model:
@@ -165,9 +168,10 @@ class AgentMagics(Magics):
         if options.review and not self.desk.attended:
             raise WrongUse("--review asks before each execution, and nobody can be asked here.")
         model = self.desk.choose_model(options.model or self.desk.settings.model or None)
-        sandbox = self._prepared(trajectory, passed, options.timeout)
+        sandbox = self._prepared(trajectory, options.timeout)
+        sandbox.begin(named, asked)
         view = self.views[trajectory.id] = self._view()
-        view.open(trajectory, _announcement(model, trajectory, passed))
+        view.open(trajectory, _announcement(model, trajectory, named))
         self._solve(model, Reviewed(sandbox, input) if options.review else sandbox, trajectory)
         trajectory.variables = sandbox.literals()
         if trajectory.status == "solved":
@@ -175,16 +179,13 @@ class AgentMagics(Magics):
         self.views[trajectory.id].close(trajectory, self.desk.records.complaint)
         self._end(trajectory)
 
-    def _trajectory(self, task: str, options: argparse.Namespace) -> tuple[Trajectory, list[str]]:
-        """Return the task with its context, and the variables that it is about."""
+    def _trajectory(self, task: str, options: argparse.Namespace, named: list[str]) -> Trajectory:
+        """Return the task with its context; `named` are the variables that it is about."""
         desk = self.desk
-        variables = desk.variables()
-        asked = checked_variables(options.variables, variables)
-        named = list(dict.fromkeys([*asked, *names_in(task, variables)]))
         files = list(dict.fromkeys([*find_files(options.files, desk.folder), *files_named(task, desk.folder)]))
         context = describe(
             cells=desk.cells(),
-            variables=variables,
+            variables=desk.variables(),
             named=named,
             files=files,
             folder=desk.folder,
@@ -193,14 +194,13 @@ class AgentMagics(Magics):
         )
         checks = (*map(expression_check, options.check), *map(file_check, options.test))
         limit = options.attempts or desk.settings.attempts
-        return Trajectory(task, context, checks, limit, inputs=inputs(files, desk.folder)), named
+        return Trajectory(task, context, checks, limit, inputs=inputs(files, desk.folder))
 
-    def _prepared(self, trajectory: Trajectory, named: list[str], timeout: float | None) -> Passing:
-        """Return the sandbox with what this task needs: earlier results, variables, files."""
+    def _prepared(self, trajectory: Trajectory, timeout: float | None) -> Passing:
+        """Return the sandbox with what this task needs: earlier results, and files."""
         desk = self.desk
         sandbox = desk.sandbox(timeout)
         problems = desk.catch_up(sandbox)
-        sandbox.begin(named, named)
         files = [entry.name for entry in trajectory.inputs]
         problems += deliver(sandbox.sandbox, files, desk.folder, desk.since)
         assert desk.running is not None
@@ -336,7 +336,7 @@ class AgentMagics(Magics):
         return f"Attempt {trajectory.id}.{attempt.number} is discarded. {said}"
 
     def _save(self, file: str) -> str:
-        path = save_notebook(self.desk.tasks.latest, file)
+        path = save_tasks(self.desk.tasks.trajectories, file)
         return f"Saved {path}; %agent verify {shlex.quote(str(path))} runs it from the top in a fresh sandbox."
 
     def _verify(self, file: str) -> str:

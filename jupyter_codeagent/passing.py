@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import sys
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -39,6 +40,7 @@ class Kept:
 
     inner: Checkpoint
     passed: dict[str, str]
+    made: frozenset[str]
 
     def drop(self) -> None:
         """Forget it."""
@@ -69,12 +71,21 @@ class Passing:
         Returns the user's variables as they are now.
     keys : Keys
         Recognises what must stay.
+    namespace : mapping
+        All names of the notebook; what its functions need of imports is looked up here.
     """
 
-    def __init__(self, sandbox: ValueSandbox, variables: Callable[[], Mapping[str, Any]], keys: Keys) -> None:
+    def __init__(
+        self,
+        sandbox: ValueSandbox,
+        variables: Callable[[], Mapping[str, Any]],
+        keys: Keys,
+        namespace: Mapping[str, Any] | None = None,
+    ) -> None:
         self.sandbox = sandbox
         self.variables = variables
         self.keys = keys
+        self.namespace = namespace if namespace is not None else {}
         self.passed: dict[str, str] = {}  # name -> fingerprint of what the sandbox's state was given
         self.made: set[str] = set()  # names that code in the sandbox has set
         self.named: frozenset[str] = frozenset()
@@ -98,77 +109,122 @@ class Passing:
 
     def checkpoint(self) -> Kept:
         """Keep the state as it is now."""
-        return Kept(self.sandbox.checkpoint(), dict(self.passed))
+        return Kept(self.sandbox.checkpoint(), dict(self.passed), frozenset(self.made))
 
     def rollback(self, checkpoint: Kept) -> None:
         """Make the state as it was at `checkpoint`; values that came in since are passed again when named."""
         self.sandbox.rollback(checkpoint.inner)
-        self.passed = dict(checkpoint.passed)
+        self.passed, self.made = dict(checkpoint.passed), set(checkpoint.made)
 
     def stream(self, code: str) -> Iterator[Observation]:
         """Pass what `code` names, execute it, and say what was passed."""
-        chosen = self.choose(code, self.passed)
-        if chosen.sources:
-            for _ in self.sandbox.stream("\n\n".join(chosen.sources)):
-                pass
+        chosen = self.choose([code], self.passed)
+        self._send(chosen)
         self.passed.update(chosen.marks)
         notes = _notes(chosen)
         seen = Observation()
-        for seen in self.sandbox.stream(code, chosen.values or None):
+        for seen in self.sandbox.stream(code):
             yield replace(seen, notes=(*notes, *seen.notes))
         if seen.error is None:
             self.made.update(seen.names)
 
+    def _send(self, chosen: Chosen) -> None:
+        """Put in what was chosen; a value that the sandbox cannot rebuild stays, and does not hold up the others."""
+        while chosen.values or chosen.sources:
+            try:
+                seen = list(self.sandbox.stream("\n\n".join(chosen.sources), chosen.values or None))[-1]
+                if seen.error is not None:
+                    reason = f"its source failed with {seen.error.ename}: {seen.error.evalue}"
+                    functions = [name for name in chosen.marks if name not in chosen.values]
+                    chosen.refused.update(dict.fromkeys(functions, reason))
+                return
+            except NotPlainData as error:
+                if error.name not in chosen.values:
+                    raise
+                chosen.refused[error.name] = error.reason
+                del chosen.values[error.name], chosen.marks[error.name]
+                self.log.pop(error.name, None)
+
     def rehearse(self, checkpoint: Kept, cells: Sequence[str]) -> list[Observation]:
         """Execute `cells` aside of the state, with the values that they name and `checkpoint` lacks."""
-        chosen = self.choose("\n".join(cells), checkpoint.passed, apart=cells)
+        since = set(self.passed) - set(checkpoint.passed)
+        chosen = self.choose(cells, checkpoint.passed, since)
         prelude = ["\n\n".join(chosen.sources)] if chosen.sources else []
         seen = self.sandbox.rehearse(checkpoint.inner, [*prelude, *cells], chosen.values or None)
         return seen[len(prelude) :] or seen
 
-    def choose(self, code: str, passed: Mapping[str, str], apart: Sequence[str] = ()) -> Chosen:
-        """Decide what goes in with `code`, given what the state has."""
+    def choose(self, cells: Sequence[str], passed: Mapping[str, str], since: Iterable[str] = ()) -> Chosen:
+        """Decide what goes in with `cells`, given what the state has, and what came in `since` and is gone again."""
         chosen = Chosen()
         variables = self.variables()
-        waiting = [n for cell in (apart or [code]) for n in names_used(cell)] + sorted(self.named | self.asked)
+        used = [name for cell in cells for name in names_used(cell)]
+        waiting = [(name, False) for name in [*used, *sorted(self.named | self.asked)]]
         seen: set[str] = set()
         while waiting:
-            name = waiting.pop(0)
-            if name in seen or name not in variables:
+            name, of_function = waiting.pop(0)
+            if name in seen:
                 continue
-            seen.add(name)
-            try:
-                waiting += self._add(chosen, name, variables[name], passed)
-            except NotPlainData as error:
-                chosen.refused[name] = error.reason
+            if of_function and (line := import_of(name, self.namespace.get(name))):
+                chosen.sources.insert(0, line)
+            elif name in variables:
+                seen.add(name)
+                try:
+                    needed = self._add(chosen, name, variables[name], passed, name in since)
+                    waiting += [(need, True) for need in needed]
+                except NotPlainData as error:
+                    chosen.refused[name] = error.reason
         return chosen
 
-    def _add(self, chosen: Chosen, name: str, value: Any, passed: Mapping[str, str]) -> list[str]:
-        """Add one variable; returns the names that it needs in turn."""
+    def _add(self, chosen: Chosen, name: str, value: Any, passed: Mapping[str, str], gone: bool) -> list[str]:
+        """Add one variable; returns the names that a function's source needs in turn."""
+        source = ""
         if isinstance(value, types.FunctionType | type):
-            source, mark = source_of(name, value), ""
-            if self.keys.within(source) or self.keys.hide(source) != source:
+            source = source_of(name, value)
+            if self.keys.hide(source) != source:
                 raise NotPlainData(name, "its source holds what looks like a key")
             mark = f"source {hash(source)}"
-            if self._wanted(name, mark, passed):
-                chosen.sources.insert(0, source)
-                chosen.marks[name] = mark
-            return names_used(source)
+        else:
+            mark = self._mark(name, value)
+        if not (gone or self._wanted(name, mark, passed)):
+            return []
+        chosen.marks[name] = mark
+        self.log[name] = value
+        if not source:
+            chosen.values[name] = value
+            return []
+        chosen.sources.insert(0, source)
+        return names_used(source)
+
+    def _mark(self, name: str, value: Any) -> str:
+        """Return a value's fingerprint, or raise NotPlainData where it must stay."""
         if self.keys.named(name, value):
             raise NotPlainData(name, "it looks like a key")
         if name not in self.asked:
             check_plain(name, value)
-        mark = self._marks.get(name) or fingerprint(name, value, self.keys)
-        self._marks[name] = mark
-        if self._wanted(name, mark, passed):
-            chosen.values[name] = self.log[name] = value
-            chosen.marks[name] = mark
-        return []
+        if name not in self._marks:
+            self._marks[name] = fingerprint(name, value, self.keys)
+        return self._marks[name]
 
     def _wanted(self, name: str, mark: str, passed: Mapping[str, str]) -> bool:
         if name in passed:
             return passed[name] != mark
         return name not in self.made or name in self.named | self.asked
+
+
+def import_of(name: str, value: Any) -> str:
+    """Return the line that imports `value` as `name`, or an empty string where it is not importable."""
+    if isinstance(value, types.ModuleType):
+        return f"import {value.__name__} as {name}"
+    module, own = getattr(value, "__module__", None), getattr(value, "__name__", None)
+    if (
+        isinstance(module, str)
+        and isinstance(own, str)
+        and own.isidentifier()
+        and module not in ("__main__", "builtins")
+    ):
+        found = getattr(sys.modules.get(module), own, None)
+        return f"from {module} import {own} as {name}" if found is value else ""
+    return ""
 
 
 def names_used(code: str) -> list[str]:
@@ -237,8 +293,12 @@ class _Reader(ast.NodeVisitor):
     visit_SetComp = visit_GeneratorExp = visit_DictComp = visit_ListComp
 
     def visit_FunctionDef(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
-        for part in (*node.decorator_list, *node.args.defaults, *(d for d in node.args.kw_defaults if d)):
-            self.visit(part)
+        given = node.args
+        every = (*given.posonlyargs, *given.args, *given.kwonlyargs, given.vararg, given.kwarg)
+        evaluated = (*node.decorator_list, *given.defaults, *given.kw_defaults, *(a and a.annotation for a in every))
+        for part in (*evaluated, node.returns):
+            if part is not None:
+                self.visit(part)
         self.bound.add(node.name)
         self._body(node.args, node.body)
 
@@ -279,7 +339,7 @@ class _Reader(ast.NodeVisitor):
 
 def _notes(chosen: Chosen) -> tuple[str, ...]:
     given = [f"{name} ({told(value)})" for name, value in chosen.values.items()]
-    given += [f"{name} (source)" for name in chosen.marks if name not in chosen.values]
+    given += [f"{n} (source)" for n in chosen.marks if n not in chosen.values and n not in chosen.refused]
     notes = [f"Copied in from the notebook: {', '.join(given)}."] if given else []
     notes += [f"'{name}' was not passed: {reason}." for name, reason in chosen.refused.items()]
     return tuple(notes)

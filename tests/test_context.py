@@ -295,6 +295,47 @@ def test_functions_of_the_notebook_come_as_source_with_what_they_need(passing, u
     assert run(passing, "double(2)").text == "42\n"
 
 
+def test_functions_bring_imports_annotations_and_defaults_along(passing, user):
+    import linecache
+
+    namespace = {"__name__": "__main__", "pd": pd, "Path": Path, "factor": 3}
+    source = "def triple(frame: pd.DataFrame, by=factor, root=Path('x')) -> int:\n    return np.sum(frame['a']) * by\n"
+    linecache.cache["<cell 2>"] = (len(source), None, source.splitlines(True), "<cell 2>")
+    exec(compile(source, "<cell 2>", "exec"), namespace)
+    user.update(triple=namespace["triple"], factor=3, df=pd.DataFrame({"a": [1, 2]}))
+    passing.namespace = {**namespace, "np": np}
+    seen = run(passing, "int(triple(df))")
+    assert seen.text == "9\n", seen.error
+    assert "triple (source)" in seen.notes[0]
+
+
+def test_what_cannot_be_rebuilt_inside_does_not_hold_up_the_rest(passing, user, monkeypatch):
+    module = types.ModuleType("only_here")
+    exec("class Thing:\n    pass\n", module.__dict__)
+    monkeypatch.setitem(__import__("sys").modules, "only_here", module)
+    user.update(thing=module.Thing(), rows=[1])
+    passing.begin([], ["thing"])
+    seen = run(passing, "rows, 'thing' in globals()")
+    assert seen.text == "([1], False)\n" and any("'thing' was not passed" in note for note in seen.notes)
+
+
+def test_with_lets_more_pass_but_never_a_key(passing, user):
+    user.update(fraction=Trajectory("t"), client={"token": SECRET}, lock=threading.Lock())
+    passing.begin([], ["fraction", "client", "lock"])
+    seen = run(passing, "fraction.task, 'client' in globals(), 'lock' in globals()")
+    assert seen.text == "('t', False, False)\n", seen.notes
+
+
+def test_checks_run_on_values_that_an_attempt_has_changed(passing, user):
+    user["rows"] = [1, 2]
+    trajectory = Trajectory("t", checks=(Check("c", "assert rows == [1, 2, 3]"),))
+    passing.begin([])
+    model = ScriptedModel([Action("", "x = 1"), Action("", "rows = rows + [3]"), Action("done")])
+    for _ in Agent(model, passing).run(trajectory):
+        pass
+    assert trajectory.status == "solved", trajectory.answers
+
+
 def test_checks_see_the_values_that_came_in_during_the_task(passing, user):
     user["rows"] = [1, 2]
     trajectory = Trajectory("t", checks=(Check("n == 2", "assert n == len(rows) == 2"),))

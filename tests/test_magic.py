@@ -7,6 +7,7 @@ import stat
 import sys
 import types
 
+import nbformat
 import pytest
 from IPython.terminal.interactiveshell import TerminalInteractiveShell
 from traitlets.config import Config
@@ -269,7 +270,7 @@ def test_review_lets_only_pass_what_the_user_says(notebook, shell, monkeypatch, 
         ("%agent accept x.y", "is not an attempt"),
         ("%agent accept 1 2", "Write %agent accept [N | TASK.N]"),
         ("%agent discard", "Write %agent discard N | TASK.N"),
-        ("%agent save x.ipynb", "There is no task yet"),
+        ("%agent save x.ipynb", "There is nothing to save"),
         ("%agent verify none.ipynb", "none.ipynb"),
         ("%agent fix", "no error to fix"),
         ("%agent status now", "Write %agent status alone"),
@@ -407,6 +408,16 @@ def test_save_and_verify(solved, folder):
     assert "verified" in solved.run("%agent verify solved.ipynb")
     solved.run("%agent save solved.ipynb")
     assert solved.err.startswith("UsageError: ") and "solved.ipynb" in solved.err
+
+
+def test_a_saved_notebook_holds_all_tasks_as_they_build_on_each_other(solved, folder):
+    solved.actions = [Action("", "total * 2"), Action("84")]
+    solved.run("%%agent\ndouble it")
+    solved.run("%agent save both.ipynb")
+    cells = nbformat.read(folder / "both.ipynb", 4).cells
+    assert [c.source for c in cells if c.cell_type == "code"] == [SUM, "total * 2"]
+    assert [c.execution_count for c in cells if c.cell_type == "code"] == [1, 2]
+    assert "verified" in solved.run("%agent verify both.ipynb")
 
 
 def test_fix_makes_a_task_of_the_last_error(notebook):
