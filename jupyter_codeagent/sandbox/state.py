@@ -21,7 +21,8 @@ from jupyter_codeagent.sandbox import gate, seccomp
 from jupyter_codeagent.sandbox.values import Parcel
 
 FRAME = 16 * 2**20  # bytes of one message; the worker keeps well below it
-HANDSHAKE = 5.0  # seconds for a fork, or for any other request that executes nothing
+HANDSHAKE = 3.0  # seconds for a fork, or for any other request that executes nothing
+UNPACK = 120.0  # seconds for values to be rebuilt
 SHIELDS = 1200  # filters on one process; the kernel takes 32,768 instructions in all
 ROOM = 1.0  # seconds to wait for a free place under the process limit
 UNSAFE_THREADS = re.compile(r"polars|tokio")  # pools that hang in every fork made after their first use
@@ -161,7 +162,8 @@ class State:
 
     def give(self, parcel: Parcel) -> dict[str, str]:
         """Put values into the namespace; return those that could not be rebuilt, with the reason."""
-        failed = self.ask("values", "received", [parcel.fd], values=parcel.index).get("failed")
+        self.wire.send({"op": "values", "values": parcel.index}, [parcel.fd])
+        failed = self.wait("received", seconds=UNPACK).get("failed")
         pairs = failed.items() if isinstance(failed, dict) else ()
         return {gate.bare(name, 100): gate.bare(reason, 300) for name, reason in pairs}
 
