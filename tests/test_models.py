@@ -9,12 +9,15 @@ import sys
 import threading
 import time
 import traceback
+import urllib.request
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from jupyter_codeagent import Action, Attempt, Observation, ScriptedModel, Trajectory, errors, get_model
 from jupyter_codeagent.models import credentials
@@ -22,11 +25,14 @@ from jupyter_codeagent.models.anthropic import MessagesModel, profile_for
 from jupyter_codeagent.models.endpoint import Endpoint
 from jupyter_codeagent.models.fences import Fences, parse
 from jupyter_codeagent.models.prices import cost
+from jupyter_codeagent.models.profile import Unusable
+from jupyter_codeagent.models.reply import BadEvent, ErrorEvent, Reply
 from jupyter_codeagent.models.tools import Tools
 from jupyter_codeagent.trajectory import Answer, CodeError, Usage, Verdict
 from tests.messages_server import MessagesServer, Turn, serving
 
 KEY = "sk-ant-api03-abcdefghijklmnop"
+FIELDS = ["type", "index", "delta", "content_block", "usage", "error", "message", "stop_reason", "code", "x"]
 CODE = "total = sum([1, 2])\ntotal"
 
 
@@ -372,6 +378,75 @@ def test_reading_for_ever_ends(play: Any) -> None:
     assert len(server.requests) == 7
 
 
+# Whatever an endpoint sends
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.text(max_size=8)
+    | st.sampled_from(["tool_use", "run_python", "text"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(FIELDS), inner, max_size=6),
+    max_leaves=8,
+)
+BLOCKS = st.fixed_dictionaries(
+    {"type": st.sampled_from(["text", "thinking", "tool_use", "x"])},
+    optional=dict.fromkeys(("id", "name", "input", "text"), JSON),
+)
+DELTAS = st.fixed_dictionaries(
+    {"type": st.sampled_from(["text_delta", "input_json_delta", "thinking_delta", "citations_delta", "y"])},
+    optional=dict.fromkeys(("text", "partial_json", "thinking", "citation"), st.text(max_size=9) | JSON),
+)
+EVENTS = st.lists(
+    JSON
+    | st.fixed_dictionaries(
+        {"type": st.just("content_block_start"), "index": st.integers(0, 2), "content_block": BLOCKS}
+    )
+    | st.fixed_dictionaries({"type": st.just("content_block_delta"), "index": st.integers(0, 2), "delta": DELTAS})
+    | st.fixed_dictionaries({"type": st.just("message_delta"), "delta": JSON, "usage": JSON})
+    | st.just({"type": "message_delta", "delta": {"stop_reason": "tool_use"}}),
+    max_size=8,
+)
+
+
+@settings(deadline=None, max_examples=300)
+@given(EVENTS, st.sampled_from([Tools(), Fences()]))
+def test_whatever_an_endpoint_sends_is_understood_or_refused(sent: list[Any], profile: Tools | Fences) -> None:
+    reply, trajectory = Reply(), Trajectory("task")
+    try:
+        for event in sent:
+            reply.feed(event)
+            profile.sketch(reply)
+        action = profile.parse(reply, trajectory)
+    except (BadEvent, ErrorEvent, errors.ModelError):
+        return
+    except Unusable as problem:
+        exchange = profile.again(reply, problem)
+    else:
+        whole = {"role": "assistant", "content": reply.content}
+        exchange = [whole, *profile.again(reply, Unusable("", "again"))[1:]]
+        assert action.code is None or action.code.strip()
+    _check_conversation([{"role": "user", "content": "task"}, *exchange])
+    json.dumps(exchange, ensure_ascii=False).encode()
+
+
+# The server of these tests
+
+
+def test_the_server_runs_alone(tmp_path: Path) -> None:
+    script = tmp_path / "turns.json"
+    script.write_text(json.dumps([{"text": "so", "code": CODE}]))
+    command = [sys.executable, "-m", "tests.messages_server", str(script)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parent.parent) as process:
+        assert process.stdout is not None
+        model = MessagesModel("scripted", process.stdout.readline().strip(), KEY)
+        assert model.query(Trajectory("task")).code == CODE
+        model.close()
+        with urllib.request.urlopen(f"{model.endpoint.url}/log", timeout=5) as log:
+            assert json.load(log)[0]["body"]["model"] == "scripted"
+        process.terminate()
+
+
 # Endpoints without tools
 
 
@@ -665,6 +740,21 @@ def test_no_endpoint_for_a_name_is_one_sentence(environment: pytest.MonkeyPatch)
     with pytest.raises(errors.NoModel) as caught:
         get_model("gpt-oss")
     _check_sentence(caught.value)
+
+
+def test_anthropics_own_address_without_a_key_chooses_nothing(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("ANTHROPIC_BASE_URL", "https://api.anthropic.com")
+    with pytest.raises(errors.NoModel):
+        get_model("claude-sonnet-5-5")
+
+
+def test_a_key_from_the_environment_is_hidden_too(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("ANTHROPIC_AUTH_TOKEN", "odd-token-123")
+    with serving(keys=("other",)) as server:
+        model = get_model("m", base_url=server.url)
+        with pytest.raises(errors.WrongKey) as caught:
+            model.query(Trajectory("task"))
+    assert "odd-token-123" not in str(caught.value) and "[hidden]" in str(caught.value)
 
 
 def test_no_key_at_anthropic_is_one_sentence(environment: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from jupyter_codeagent.errors import NoModel
+from jupyter_codeagent.models.endpoint import ANTHROPIC, Endpoint
 from jupyter_codeagent.models.scripted import ScriptedModel
 from jupyter_codeagent.trajectory import Action, Trajectory
 
@@ -64,8 +65,10 @@ def get_model(name: str | None = None, **options: Any) -> ChosenModel:
         If there is no such option.
     """
     known = credentials(os.environ)
-    url = options.pop("base_url", None) or os.environ.get("ANTHROPIC_BASE_URL")
     key = options.pop("api_key", None)
+    url = options.pop("base_url", None) or os.environ.get("ANTHROPIC_BASE_URL")
+    if url and not (known or key) and Endpoint(url, "").claude:
+        url = None  # this one endpoint takes nobody without a key
     if name in LOCAL or (name is None and not (known or url or key)):
         return _local(LOCAL[name or "local"], options)
     if not (known or url or key):
@@ -93,7 +96,6 @@ def _local(size: str, options: dict[str, Any]) -> ChosenModel:
 
 def _endpoint(name: str, url: str | None, key: str | None, options: dict[str, Any]) -> ChosenModel:
     from jupyter_codeagent.models.anthropic import MessagesModel, profile_for
-    from jupyter_codeagent.models.endpoint import ANTHROPIC, Endpoint
 
     client = {option: options.pop(option) for option in ("timeout", "max_retries") if option in options}
     url = url or ANTHROPIC

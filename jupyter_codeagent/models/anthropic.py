@@ -295,6 +295,8 @@ class MessagesModel:
         if client.api_key is None and client.auth_token is None and client.credentials is None:
             client.close()
             raise NoModel(NO_KEY)  # the SDK would raise a TypeError at the first call
+        # Known from now on, a key that the SDK has found can be kept out of messages too.
+        self.endpoint = replace(self.endpoint, key=client.api_key or client.auth_token)
         return client
 
 

@@ -35,6 +35,8 @@ class Part:
     def __init__(self, start: Block) -> None:
         self.start = {key: value for key, value in start.items() if value is not None}
         self.kind = str(start.get("type"))
+        if self.kind == "tool_use" and not (isinstance(start.get("id"), str) and isinstance(start.get("name"), str)):
+            raise TypeError("a tool call without id and name")
         self.pieces: dict[str, list[str]] = {}
         self.citations: list[Any] = []
         self.closed = False
@@ -130,11 +132,16 @@ class Reply:
             case "message_start":
                 self._count(event["message"].get("usage"))
             case "message_delta":
-                self.stop_reason = event["delta"].get("stop_reason") or self.stop_reason
-                self.stop_details = event["delta"].get("stop_details") or {}
+                self._stop(event["delta"])
                 self._count(event.get("usage"))
             case "error":
                 raise ErrorEvent(event.get("error"))
+
+    def _stop(self, told: dict[str, Any]) -> None:
+        if reason := told.get("stop_reason"):
+            self.stop_reason = str(reason)
+        if isinstance(details := told.get("stop_details"), dict):
+            self.stop_details = details
 
     def _count(self, usage: Any) -> None:
         # Counts are cumulative, and an endpoint may leave some out later on.
@@ -156,8 +163,7 @@ class Reply:
             for index, block in enumerate(message["content"]):
                 reply.parts[index] = Part(block)
                 reply.parts[index].closed = True
-            reply.stop_reason = message.get("stop_reason")
-            reply.stop_details = message.get("stop_details") or {}
+            reply._stop(message)
             reply._count(message.get("usage"))
         except (KeyError, TypeError, AttributeError) as error:
             raise BadEvent(f"{type(error).__name__}: {error}") from None
