@@ -11,7 +11,7 @@ from jupyter_codeagent.errors import CutReply
 from jupyter_codeagent.models import cells
 from jupyter_codeagent.models.profile import Unusable
 from jupyter_codeagent.models.reply import Reply
-from jupyter_codeagent.models.small import REPEATS, Helps, Repeated, Small, defined, figures_hold
+from jupyter_codeagent.models.small import REPEATS, Helps, NothingNew, Small, defined, figures_hold
 from jupyter_codeagent.trajectory import (
     Action,
     Answer,
@@ -158,12 +158,20 @@ def test_a_repetition_is_asked_for_again_with_more_chance_and_executed_in_the_en
     warmth = []
     for _ in range(REPEATS):
         warmth.append(asked(small, trajectory)[2]["temperature"])
-        with pytest.raises(Repeated):
+        with pytest.raises(NothingNew):
             small.parse(reply("print(1)"), trajectory)
     warmth.append(asked(small, trajectory)[2]["temperature"])
     assert "print(1)" in (small.parse(reply("print(1)"), trajectory).code or "")
     assert warmth == sorted(set(warmth))
     assert max(warmth) <= 1.2
+
+
+def test_code_that_is_no_python_is_asked_for_again(tmp_path: Path) -> None:
+    small, trajectory = Small(tmp_path), Trajectory("Print 1.")
+    asked(small, trajectory)
+    with pytest.raises(NothingNew):
+        small.parse(reply("@x[1]\n"), trajectory)
+    assert small.parse(reply("%time print(1)\n"), trajectory).code == "%time print(1)"
 
 
 def test_after_an_output_the_answer_is_asked_for_in_prose(tmp_path: Path) -> None:

@@ -114,6 +114,15 @@ def _is_literal(text: str) -> bool:
     return True
 
 
+def is_python(code: str) -> bool:
+    """Whether IPython could execute the code; cells with magics are taken as they are."""
+    try:
+        ast.parse(code)
+    except SyntaxError:
+        return bool(re.search(r"(?m)^\s*[%!]|\?$", code))
+    return True
+
+
 def sameness(code: str) -> str:
     """Return what is alike for codes that do the same but for comments and layout."""
     try:

@@ -23,7 +23,7 @@ from jupyter_codeagent.trajectory import Action, Answer, Attempt, Message, Traje
 
 FENCE = "```python\n"
 _END = "\n```"
-REPEATS = 3  # how often a repetition is asked for again, before it is executed after all
+REPEATS = 3  # how often code is asked for again that is not new, before it is executed after all
 _CONTEXT = 5_000  # characters
 _OUTPUT = 2_000
 _TABLES = 3  # files read in one cell
@@ -60,8 +60,8 @@ class Helps:
     figures: bool = True
 
 
-class Repeated(Lookup):
-    """A reply with code that was tried before; it is asked for again, with more chance in it."""
+class NothingNew(Lookup):
+    """A reply whose code was tried before, or is no Python; it is asked for again, with more chance in it."""
 
 
 @dataclass
@@ -160,8 +160,8 @@ class Small:
             raise Unusable("holds no code")
         code = self._completed(code, trajectory)
         tried = {cells.sameness(a.action.code or "") for a in trajectory.attempts}
-        if cells.sameness(code) in tried and self._asks < REPEATS:
-            raise Repeated("repeats what was tried before")
+        if self._asks < REPEATS and (not cells.is_python(code) or cells.sameness(code) in tried):
+            raise NothingNew("is no Python, or repeats what was tried before")
         return Action("", code)
 
     def _completed(self, code: str, trajectory: Trajectory) -> str:
