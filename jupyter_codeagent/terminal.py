@@ -77,7 +77,7 @@ class Terminal:
 
     def _grow(self, code: str, attempt: Attempt) -> None:
         text = attempt.action.text.strip()
-        self.wait("the model writes" if code or not text else text.splitlines()[-1][:70])
+        self.wait("the model writes" if code or not text else text.splitlines()[-1][:90])
         if not code:
             return
         if not self._code:
