@@ -233,16 +233,18 @@ def describe(error: CodeError, limit: int = 2_000) -> str:
 
 
 def _frames(frames: tuple[Frame, ...]) -> list[str]:
-    lines: list[str] = []
-    shown: tuple[Frame, ...] = frames if len(frames) <= 8 else (*frames[:3], *frames[-5:])
-    for index, (frame, count) in enumerate(_runs(shown)):
-        if len(frames) > 8 and index == 3:
-            lines.append(f"  [{len(frames) - 8} frames left out]")
-        lines.append(_frame(frame, frames[0].file))
-        if frame.source.strip():
-            lines.append(f"    {clean(frame.source).strip()[:160]}")
-        if count > 1:
-            lines.append(f"  [the same {count - 1} more times]")
+    told = [_told(frame, count, frames[0].file) for frame, count in _runs(frames)]
+    if len(told) > 8:
+        told = [*told[:3], [f"  [{len(told) - 8} frames left out]"], *told[-5:]]
+    return [line for lines in told for line in lines]
+
+
+def _told(frame: Frame, count: int, newest: str) -> list[str]:
+    lines = [_frame(frame, newest)]
+    if source := clean(frame.source).strip():
+        lines.append(f"    {source[:160]}")
+    if count > 1:  # the sandbox, too, leaves some out of very many
+        lines.append(f"  [the same, at least {count - 1} more times]")
     return lines
 
 

@@ -424,7 +424,12 @@ ERRORS_12: dict[str, tuple[CodeError, list[str]]] = {
             ["x"],
             (Frame(CELL, 4, "<module>", "f(9)"), *[Frame(CELL, 2, "f", "return f(n)")] * 19),
         ),
-        ["line 4:\n    f(9)", "line 2, in f:", "more times", "RecursionError: maximum recursion depth exceeded"],
+        [
+            "line 4:\n    f(9)",
+            "line 2, in f:",
+            "at least 18 more times",
+            "RecursionError: maximum recursion depth exceeded",
+        ],
     ),
     "a message of 5,000 characters": (
         CodeError(
