@@ -14,7 +14,15 @@ from jupyter_codeagent.api import prepared
 from jupyter_codeagent.context import find_files
 from jupyter_codeagent.errors import ModelError, WrongUse
 from jupyter_codeagent.models import get_model
-from jupyter_codeagent.notebook import KEY, SKIP, merged_record, outputs_of, task_cells, without_own_magics
+from jupyter_codeagent.notebook import (
+    KEY,
+    SKIP,
+    merged_record,
+    number_cells,
+    outputs_of,
+    task_cells,
+    without_own_magics,
+)
 from jupyter_codeagent.options import parse
 from jupyter_codeagent.sandbox import Sandbox
 from jupyter_codeagent.trajectory import Attempt, Observation, Trajectory
@@ -148,15 +156,9 @@ class NotebookRun:
         """Return the notebook with each agent cell replaced by its task, explanations, code and answer."""
         notebook = deepcopy(self.notebook)
         notebook.cells = self.cells
-        count = 0
         for number, cell in enumerate(notebook.cells, 1):
             cell.id = f"cell-{number}"
-            if cell.cell_type == "code" and SKIP not in cell.metadata.get("tags", []):
-                count += 1
-                cell.execution_count = count
-                for output in cell.outputs:
-                    if output.output_type == "execute_result":
-                        output.execution_count = count
+        number_cells(notebook.cells)
         if self.trajectories:
             notebook.metadata[KEY] = merged_record(self.trajectories)
         return notebook

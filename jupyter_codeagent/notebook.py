@@ -66,11 +66,7 @@ def to_notebook(trajectory: Trajectory, attempts: bool = False) -> Any:
     cells = task_cells(trajectory, attempts)
     for number, cell in enumerate(cells, 1):
         cell.id = f"{_safe_id(trajectory)[:40]}-{number}"
-    count = 0
-    for cell in cells:
-        if cell.cell_type == "code" and SKIP not in cell.metadata.get("tags", []):
-            count += 1
-            _set_count(cell, count)
+    number_cells(cells)
     metadata = {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},
@@ -209,11 +205,14 @@ def _code(source: str, outputs: list[Any], metadata: dict[str, Any]) -> Any:
     return v4.new_code_cell(_clean(source), outputs=outputs, metadata=metadata)
 
 
-def _set_count(cell: Any, count: int) -> None:
-    cell.execution_count = count
-    for output in cell.outputs:
-        if output.output_type == "execute_result":
-            output.execution_count = count
+def number_cells(cells: Sequence[Any]) -> None:
+    """Count the code cells, and their results, as if they had been run from the top."""
+    executed = [c for c in cells if c.cell_type == "code" and SKIP not in c.metadata.get("tags", [])]
+    for count, cell in enumerate(executed, 1):
+        cell.execution_count = count
+        for output in cell.outputs:
+            if output.output_type == "execute_result":
+                output.execution_count = count
 
 
 def harmless(text: str) -> str:
