@@ -607,6 +607,32 @@ def test_an_endpoint_out_of_reach_is_one_clear_sentence(url: str) -> None:
     model.close()
 
 
+@pytest.mark.parametrize(
+    "url", ["localhost:8080", "", "ftp://x", "http://", "http://host:port", "https://[", "http://h:0"]
+)
+def test_an_address_that_is_none_is_one_clear_sentence(url: str) -> None:
+    with pytest.raises(errors.NoModel) as caught:
+        MessagesModel("m", url, KEY)
+    _check_sentence(caught.value)
+
+
+def test_an_endpoint_on_this_machine_is_reached_without_the_proxy(play: Any, environment: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "all_proxy"):
+        environment.setenv(name, "http://127.0.0.1:9")
+    model, _ = play(Turn(code=CODE))
+    assert model.query(Trajectory("task")).code == CODE
+
+
+@pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:9", "http://127.0.0.1:9", "nonsense://x"])
+def test_a_proxy_that_cannot_be_used_is_one_clear_sentence(environment: pytest.MonkeyPatch, proxy: str) -> None:
+    environment.setenv("ALL_PROXY", proxy)
+    model = MessagesModel("m", "http://name.invalid", KEY, max_retries=0)
+    with pytest.raises(errors.Offline) as caught:
+        model.query(Trajectory("task"))
+    _check_sentence(caught.value)
+    model.close()
+
+
 @pytest.mark.parametrize("turn", [Turn(code=CODE, delay=5.0), Turn(code=CODE, pace=5.0)])
 def test_silence_ends(play: Any, turn: Turn) -> None:
     model, server = play(turn, turn, model={"timeout": 0.3})

@@ -283,7 +283,10 @@ class MessagesModel:
         import httpx2
 
         timeout = httpx2.Timeout(self.timeout, connect=10.0)
-        http = self._connections.client(timeout, proxies=not self.endpoint.here)
+        try:
+            http = self._connections.client(timeout, proxies=not self.endpoint.here)
+        except (ImportError, ValueError, httpx2.InvalidURL) as error:
+            raise self.endpoint.offline(f"the environment's proxy cannot be used: {error}") from None
         try:
             client = anthropic.Anthropic(
                 api_key=self.endpoint.key, base_url=self.endpoint.url, max_retries=0, timeout=timeout, http_client=http

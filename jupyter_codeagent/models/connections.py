@@ -26,7 +26,8 @@ class Connections:
         """Return an HTTP client whose sockets are known here; `proxies` are those of the environment."""
         from anthropic import DefaultHttpxClient
 
-        direct: dict[str, Any] = {} if proxies else {"trust_env": False, "mounts": {"all://": None}}
+        none = dict.fromkeys(("http://", "https://", "all://"))
+        direct: dict[str, Any] = {} if proxies else {"trust_env": False, "mounts": none}
         return DefaultHttpxClient(timeout=timeout, event_hooks={"request": [self._watch]}, **direct)
 
     def cut(self) -> None:

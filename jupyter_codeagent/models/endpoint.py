@@ -66,11 +66,28 @@ class Endpoint:
         The model's name, sent as it is.
     key : str or None
         None: the SDK finds the credentials. Never shown.
+
+    Raises
+    ------
+    NoModel
+        If `url` is no address.
     """
 
     url: str
     model: str
     key: str | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        try:
+            parts = urlsplit(self.url)
+            sound = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            sound = False
+        if not sound:
+            raise NoModel(
+                f"{self.hide(self.url)!r} is no address of an endpoint: set ANTHROPIC_BASE_URL to one that begins with "
+                "http:// or https:// and a host."
+            )
 
     @property
     def host(self) -> str:
