@@ -171,12 +171,22 @@ def prepared(
         outside = [str(folder / name) for name in names]
     policy = replace(policy, files=(*policy.files, *outside))
     trajectory = _trajectory(task, context, names, folder, variables or {}, conditions, max_attempts)
-    chosen = get_model(model) if model is None or isinstance(model, str) else model
+    chosen = _named(model, folder) if model is None or isinstance(model, str) else model
     if sandbox is not None:
         yield _agent(chosen, sandbox, variables or {}, trajectory), trajectory
         return
     with Sandbox(policy) as fresh:
         yield _agent(chosen, fresh, variables or {}, trajectory), trajectory
+
+
+def _named(name: str | None, folder: Path | None) -> Model:
+    """Return the model of that name; the local one looks at the task's files itself."""
+    from jupyter_codeagent.models.local import LocalModel
+
+    model = get_model(name)
+    if isinstance(model, LocalModel) and folder is not None:
+        model.profile.folder = folder
+    return model
 
 
 def _check_arguments(

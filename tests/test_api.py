@@ -100,7 +100,7 @@ def test_tests_decide_success(folder):
 
 
 def test_attempt_limit_ends_the_task(folder):
-    model = ScriptedModel([Action("", f"1/0  # {n}") for n in range(9)])
+    model = ScriptedModel([Action("", f"{n}/0") for n in range(9)])
     trajectory = solve("x", model=model, max_attempts=3)
     assert trajectory.status == "failed" and len(trajectory.attempts) == 3
     assert "within 3 attempts" in trajectory.reason

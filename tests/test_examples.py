@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import nbformat
@@ -86,6 +87,18 @@ def test_example_with_the_embedded_model(tmp_path, monkeypatch):
     text = shown(agent_cell(executed(tmp_path, monkeypatch)))
     assert "Qwen2.5-Coder" in text and "Attempt 1" in text
     assert "Solved" in text, text[-2000:]
+
+
+@pytest.mark.model
+def test_demo_ends_with_a_verified_notebook_that_has_the_true_sums(tmp_path):
+    program = Path(sysconfig.get_path("scripts"), "jupyter-codeagent")
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("ANTHROPIC")}
+    command = [program, "demo", "--folder", tmp_path / "made" / "here"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for shown in ("attempt 1", "verified; ", "The notebook has them.", "jupyter lab", "ANTHROPIC_API_KEY"):
+        assert shown in done.stderr
+    assert sorted(os.listdir(tmp_path / "made" / "here")) == ["messy_sales.csv", "messy_sales.solved.ipynb"]
 
 
 def test_generator_makes_the_same_file_for_the_same_seed(tmp_path):
