@@ -26,7 +26,7 @@ from jupyter_codeagent.errors import (
     WrongKey,
     WrongUse,
 )
-from jupyter_codeagent.terminal import Terminal
+from jupyter_codeagent.terminal import Terminal, visible
 from jupyter_codeagent.trajectory import Attempt, Trajectory
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def guarded(command: Callable[[Namespace], int], options: Namespace) -> int:
 
 def tell(text: str) -> None:
     """Write a line for people, on standard error."""
-    sys.stderr.write(text + "\n")
+    sys.stderr.write(visible(text) + "\n")
 
 
 def write_json(data: object) -> None:
@@ -208,7 +208,7 @@ def _finish(
     else:
         for trajectory in trajectories:
             if trajectory.answer:
-                sys.stdout.write(trajectory.answer.rstrip() + "\n")
+                sys.stdout.write(visible(trajectory.answer.rstrip()) + "\n")
     if "stopped" in statuses:
         return STOPPED
     return 0 if solved else 2 if isinstance(failure, _MISSING) else 1
@@ -267,7 +267,7 @@ def _verify(options: Namespace) -> int:
     if options.json:
         write_json(report.to_dict())
     else:
-        sys.stdout.write(f"{report}\n")
+        sys.stdout.write(visible(f"{report}\n"))
     return 0 if report.ok else 1
 
 
@@ -280,14 +280,18 @@ def _doctor(options: Namespace) -> int:
     if options.json:
         write_json({"version": 1, "ok": all(f.ok for f in findings), "findings": [f.__dict__ for f in findings]})
     else:
-        sys.stdout.write("".join(f"{f}\n" for f in findings))
+        sys.stdout.write(visible("".join(f"{f}\n" for f in findings)))
     return 0 if all(f.ok for f in findings) else 1
 
 
 def _model(options: Namespace) -> int:
     from jupyter_codeagent.models import manage
 
-    return int(getattr(manage, options.action)(options))
+    try:
+        return int(getattr(manage, options.action)(options))
+    except KeyboardInterrupt:
+        tell("\nStopped; what was fetched is kept, and `jupyter codeagent model pull` goes on there.")
+        return STOPPED
 
 
 COMMANDS: dict[str, Callable[[Namespace], int]] = {

@@ -194,6 +194,14 @@ def test_ctrl_c_stops_within_seconds_and_says_what_it_left(folder, where):
     assert "kept = 1" in (folder / "x.solved.ipynb").read_text()
 
 
+def test_hostile_answer_cannot_steer_the_terminal(folder):
+    with serving([Turn(code="print('\\x1b]0;title\\x07')"), Turn(answer="a\x1b[2Jb\x9dc\ud800d")]) as server:
+        done = run(folder, "run", "--task", "x", url=server.url)
+    assert done.returncode == 0, done.stderr
+    assert not [c for c in done.stdout + done.stderr if ord(c) < 32 and c not in "\n\t"]
+    assert done.stdout.startswith("ab")
+
+
 def test_help_is_quick_and_complete(folder):
     begin = time.monotonic()
     done = run(folder, "--help")
