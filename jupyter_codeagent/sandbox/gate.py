@@ -15,31 +15,25 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
-import nh3
-
+from jupyter_codeagent.sandbox import markup
 from jupyter_codeagent.trajectory import CodeError, Frame, Output, plain
 
 MIB = 2**20
 OUTPUTS = 1000  # outputs of one execution that are kept
 TEXT = MIB  # characters of one text representation
-HTML = MIB // 4
+TRACEBACK = MIB // 2  # characters of one traceback
 IMAGE = 8 * MIB  # characters of one encoded image
 PIXELS = 50_000_000
+ALL_PIXELS = 250_000_000  # of the images of one execution together: each takes four bytes where it is shown
 IMAGES = 50
 NAMES = 40
 
 _NOT_COLOUR = re.compile(
     r"\x1b(?!\[[0-9;]{0,32}m)(?:\[[0-9;?<=>!]*[ -/]*[@-~]?|[\]P_^X][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~]?)"
 )
-_CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f-\x9f]")
+# also those that reorder text, with which a line can read as its opposite
+_CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _SURROGATES = re.compile(r"[\ud800-\udfff]")
-
-TAGS = {
-    "b", "blockquote", "br", "caption", "code", "col", "colgroup", "dd", "div", "dl", "dt", "em", "h1", "h2", "h3",
-    "h4", "h5", "h6", "hr", "i", "li", "ol", "p", "pre", "s", "small", "span", "strong", "sub", "sup", "table", "tbody",
-    "td", "tfoot", "th", "thead", "tr", "u", "ul",
-}  # fmt: skip
-ATTRIBUTES = {"td": {"colspan", "rowspan"}, "th": {"colspan", "rowspan", "scope"}, "table": {"border"}}
 
 
 class Violation(Exception):
@@ -87,9 +81,7 @@ def bare(text: object, limit: int = TEXT) -> str:
 
 def html(text: str) -> str | None:
     """Rebuild HTML from the tags of a document's text and tables; None if it is too large to be looked at."""
-    if len(text) > HTML:
-        return None
-    return nh3.clean(clean(text, HTML), tags=TAGS, attributes=ATTRIBUTES, clean_content_tags={"script", "style"})
+    return markup.rebuild(bare(text, 2 * markup.LARGEST)) if len(text) <= markup.LARGEST else None
 
 
 def image(mime: str, text: str) -> str | None:
@@ -100,10 +92,13 @@ def image(mime: str, text: str) -> str | None:
         data = base64.b64decode("".join(text.split()), validate=True)
     except (binascii.Error, ValueError):
         return None
+    return base64.b64encode(data).decode() if 0 < area(mime, data) <= PIXELS else None
+
+
+def area(mime: str, data: bytes) -> int:
+    """Return the pixels of an image by its header; 0 if it is none."""
     size = png_size(data) if mime == "image/png" else jpeg_size(data)
-    if size is None or not 0 < size[0] * size[1] <= PIXELS:
-        return None
-    return base64.b64encode(data).decode()
+    return size[0] * size[1] if size else 0
 
 
 def png_size(data: bytes) -> tuple[int, int] | None:
@@ -155,14 +150,26 @@ def error(data: object) -> CodeError | None:
     return CodeError(
         ename=bare(data.get("ename"), 200) or "Error",
         evalue=bare(data.get("evalue"), TEXT // 16),
-        traceback=[clean(line, TEXT // 16) for line in lines[:2000]] if isinstance(lines, list) else [],
+        traceback=_lines(lines) if isinstance(lines, list) else [],
         frames=tuple(_frame(f) for f in frames[:20] if isinstance(f, dict)) if isinstance(frames, list) else (),
     )
 
 
+def _lines(lines: list[Any]) -> list[str]:
+    """Return a traceback's lines, as many as fit."""
+    found: list[str] = []
+    size = 0
+    for line in lines[:2000]:
+        found.append(clean(line, TEXT // 16))
+        size += len(found[-1])
+        if size > TRACEBACK:
+            return [*found[:-1], "..."]
+    return found
+
+
 def _frame(data: dict[str, Any]) -> Frame:
     line = data.get("line")
-    number = line if isinstance(line, int) and 0 <= line < 2**31 else 0
+    number = line if type(line) is int and 0 <= line < 2**31 else 0
     return Frame(bare(data.get("file"), 200), number, bare(data.get("function"), 100), bare(data.get("source"), 300))
 
 
@@ -198,13 +205,21 @@ class _Text:
         return {"output_type": "stream", "name": self.name, "text": overwrite(self.pieces[0])}
 
 
+def _weight(data: dict[str, str], replaced: dict[str, str]) -> tuple[int, int]:
+    """Return how many images, and how many pixels, one bundle has more than the one whose place it takes."""
+    new, old = (
+        [area(m, base64.b64decode(t)) for m, t in d.items() if m.startswith("image/")] for d in (data, replaced)
+    )
+    return len(new) - len(old), sum(new) - sum(old)
+
+
 class Collector:
     """Gathers the outputs of one execution, in order."""
 
     def __init__(self) -> None:
         self.entries: list[_Text | Output] = []
         self.shown: dict[str, int] = {}  # display ids of this execution only: no output of another can be reached
-        self.images = 0
+        self.images = self.pixels = 0
         self.left_out = 0
         self.clear_next = False
         decoder: Callable[[], codecs.IncrementalDecoder] = lambda: codecs.getincrementaldecoder("utf-8")("replace")  # noqa: E731
@@ -232,24 +247,29 @@ class Collector:
     def display(self, message: dict[str, Any]) -> None:
         """Take one rich output, or an update of one."""
         data = bundle(message.get("data"))
-        pictures = sum(mime.startswith("image/") for mime in data)
-        if self.images + pictures > IMAGES:
-            self.left_out += 1
-            return
         identity = message.get("display_id")
         known = self.shown.get(identity) if isinstance(identity, str) else None
-        output: Output = {"output_type": "display_data", "data": data, "metadata": {}}
-        if message.get("update") is True:
-            if known is not None:
-                self.entries[known] = output
+        update = message.get("update") is True
+        if update and known is None:
             return
-        if message.get("kind") == "execute_result":
-            output = {"output_type": "execute_result", "execution_count": None, "data": data, "metadata": {}}
-        if self.room():
-            self.images += pictures
+        replaced = self.entries[known] if update and known is not None else None
+        pictures, pixels = _weight(data, replaced["data"] if isinstance(replaced, dict) else {})
+        if self.images + pictures > IMAGES or self.pixels + pixels > ALL_PIXELS:
+            self.left_out += 1
+            return
+        output: Output = {"output_type": "display_data", "data": data, "metadata": {}}
+        if update and known is not None:
+            self.entries[known] = output
+        elif self.room():
+            if message.get("kind") == "execute_result":
+                output = {"output_type": "execute_result", "execution_count": None, "data": data, "metadata": {}}
             if isinstance(identity, str) and len(identity) <= 200:
                 self.shown[identity] = len(self.entries)
             self.entries.append(output)
+        else:
+            return
+        self.images += pictures
+        self.pixels += pixels
 
     def clear(self, message: dict[str, Any]) -> None:
         """Forget what was shown, now or when the next output comes."""
@@ -260,7 +280,8 @@ class Collector:
     def room(self) -> bool:
         """Say whether one more output may be kept; carries out a clear that was put off."""
         if self.clear_next:
-            self.entries, self.shown, self.images, self.clear_next = [], {}, 0, False
+            self.entries, self.shown, self.clear_next = [], {}, False
+            self.images = self.pixels = 0
         if len(self.entries) < OUTPUTS:
             return True
         self.left_out += 1
