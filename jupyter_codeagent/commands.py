@@ -20,6 +20,7 @@ from jupyter_codeagent.errors import (
     NoModel,
     NotebookError,
     Offline,
+    SandboxDied,
     SandboxUnavailable,
     UnknownModel,
     WeightsError,
@@ -75,11 +76,11 @@ def _run_task(options: Namespace) -> int:
 
 @dataclass(frozen=True)
 class Done:
-    """A task that has ended: its record, the notebook that was written, and the model's failure if that ended it."""
+    """A task that has ended: its record, the notebook that was written, and the failure that ended it, if any."""
 
     trajectory: Trajectory
     saved: Path | None
-    failure: ModelError | None
+    failure: CodeAgentError | None
 
 
 def solve_task(view: Terminal, options: Namespace, out: Path) -> Done:
@@ -105,15 +106,15 @@ def solve_task(view: Terminal, options: Namespace, out: Path) -> Done:
     return Done(trajectory, saved, failure)
 
 
-def watch(view: Terminal, attempts: Iterator[Attempt], trajectory: Trajectory) -> ModelError | None:
-    """Show a task while it runs, to its end; a failing model ends it too, and what was done until then is kept."""
+def watch(view: Terminal, attempts: Iterator[Attempt], trajectory: Trajectory) -> CodeAgentError | None:
+    """Show a task while it runs, to its end; a failing model or sandbox ends it too, and what was done is kept."""
     view.say(f"Task: {trajectory.task}")
     view.wait("the model reads the task")
     failure = None
     try:
         for attempt in attempts:
             view.show(attempt)
-    except ModelError as error:
+    except (ModelError, SandboxDied) as error:
         if not trajectory.attempts:
             raise
         failure, trajectory.failure = error, str(error)
@@ -196,7 +197,7 @@ def _finish(
     options: Namespace,
     trajectories: list[Trajectory],
     saved: Path | None,
-    failure: ModelError | None = None,
+    failure: CodeAgentError | None = None,
     reason: str = "",
 ) -> int:
     statuses = {t.status for t in trajectories}

@@ -12,7 +12,7 @@ from typing import Any
 from jupyter_codeagent.agent import Model
 from jupyter_codeagent.api import prepared
 from jupyter_codeagent.context import find_files
-from jupyter_codeagent.errors import ModelError, WrongUse
+from jupyter_codeagent.errors import CodeAgentError, ModelError, SandboxDied, WrongUse
 from jupyter_codeagent.models import get_model
 from jupyter_codeagent.notebook import (
     KEY,
@@ -69,7 +69,7 @@ class NotebookRun:
     attempts: bool = False
     trajectories: list[Trajectory] = field(default_factory=list)
     failure: str = ""
-    error: ModelError | None = None  # what the model failed with after some attempts
+    error: CodeAgentError | None = None  # what model or sandbox failed with after some attempts
     models: dict[str | None, Model] = field(default_factory=dict)
 
     def steps(self) -> Iterator[Step]:
@@ -91,7 +91,7 @@ class NotebookRun:
     def _solve(self, number: int, task: str, options: Namespace) -> Iterator[Step]:
         try:
             yield from self._run_task(number, task, options)
-        except ModelError as error:
+        except (ModelError, SandboxDied) as error:
             if not self.trajectories or not self.trajectories[-1].attempts:
                 raise
             self.trajectories[-1].failure = str(error)
