@@ -99,7 +99,9 @@ def ended(reply: Reply, max_tokens: int) -> None:
 
 def opening(trajectory: Trajectory) -> str:
     """Return the first message: the task and all that is known before the first attempt."""
-    context = f"\n<context>\n{clean(trajectory.context)}\n</context>\n" if trajectory.context else ""
+    tag = mark(trajectory)
+    told = clean(trajectory.context).strip().replace(tag, "*" * len(tag))  # files and cells cannot close the tag
+    context = f"\n<context-{tag}>\n{told}\n</context-{tag}>\n" if told else ""
     checks = "".join(f"\n- {clean(c.label)}" for c in trajectory.checks)
     checks = f"\nThese checks decide, in a fresh state, whether it is solved:{checks}\n" if checks else ""
     return prompt(
@@ -108,7 +110,7 @@ def opening(trajectory: Trajectory) -> str:
         context=context,
         checks=checks,
         limit=trajectory.limit,
-        mark=mark(trajectory),
+        mark=tag,
     )
 
 
