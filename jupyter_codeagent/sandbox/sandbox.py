@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import atexit
 import contextlib
 import threading
 import weakref
@@ -79,7 +78,8 @@ class Sandbox:
         self._busy = threading.Lock()
         self._owner: int | None = None
         self._execution: Execution | None = None
-        atexit.register(_close_at_exit, weakref.ref(self))
+        # when it is forgotten, and when the interpreter ends
+        self._cleanup = weakref.finalize(self, self.supervisor.shut_down)
 
     # -- life -------------------------------------------------------------------------------------
 
@@ -347,9 +347,3 @@ def inert(code: str) -> bool:
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False
     return all(isinstance(node, HARMLESS) for node in ast.walk(tree))
-
-
-def _close_at_exit(reference: weakref.ref[Sandbox]) -> None:
-    sandbox = reference()
-    if sandbox is not None and not sandbox.closed:
-        sandbox.close()

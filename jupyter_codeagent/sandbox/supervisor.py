@@ -8,10 +8,8 @@ import signal
 import socket
 import subprocess
 import time
-import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from jupyter_codeagent.errors import SandboxDied, SandboxUnavailable
 from jupyter_codeagent.sandbox import gate, probe, seccomp
@@ -76,7 +74,6 @@ class Supervisor:
         self.dirty = False
         self.points: list[Point] = []
         self.log: list[Cell] = []
-        self.cleanup: weakref.finalize[..., Any] | None = None
 
     # -- starting and ending ----------------------------------------------------------------------
 
@@ -115,7 +112,6 @@ class Supervisor:
             raise
         finally:
             theirs.close()
-        self.cleanup = weakref.finalize(self, end, self.process)
         archive = memory_file("workspace", workspace.archive)
         try:
             zygote.wire.send(self.greeting(workspace.path), [archive])
@@ -152,8 +148,6 @@ class Supervisor:
 
     def shut_down(self) -> None:
         """End all processes and close all descriptors; points keep their logs."""
-        if self.cleanup is not None:
-            self.cleanup.detach()
         states = [s for s in (self.live, self.zygote, *(point.state for point in self.points)) if s is not None]
         for point in [self.origin, *self.points]:
             point.state = None
@@ -295,7 +289,10 @@ class Supervisor:
     def inside(self) -> list[int]:
         """Return the pids of all processes in the sandbox but its init."""
         assert self.zygote is not None
-        return descendants(probe.parent_of(self.zygote.pid))
+        try:
+            return descendants(probe.parent_of(self.zygote.pid))
+        except (OSError, KeyError):  # the whole sandbox is gone
+            return []
 
     def users(self) -> list[int]:
         """Return the pids of the processes that belong to the code: the live state and all that it started."""

@@ -16,6 +16,7 @@ import base64
 import builtins
 import contextlib
 import ctypes
+import fcntl
 import gc
 import io
 import json
@@ -298,6 +299,7 @@ class Worker:
         self.channel.socket.close()
         self.pid = os.getpid()
         os.setsid()
+        fds = [move_up(fd) for fd in fds]  # the code may have closed 1 and 2, whose numbers are then given anew
         self.channel = Channel(fds[0])
         for source, target in ((fds[1], 1), (fds[2], 2)):
             os.dup2(source, target)
@@ -430,6 +432,13 @@ def comm(task: str) -> str:
             return file.read().strip()
     except OSError:
         return ""
+
+
+def move_up(fd: int) -> int:
+    """Give a descriptor a number that is none of the standard ones."""
+    moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 10)
+    os.close(fd)
+    return moved
 
 
 def before_fork() -> None:
