@@ -192,6 +192,23 @@ def test_an_answer_that_the_output_does_not_hold_is_replaced_by_the_output(tmp_p
     assert small.parse(reply(text), trajectory) == Action("The code printed:\n```\n42\n```")
 
 
+def test_to_an_answer_that_leaves_figures_out_the_output_is_added(tmp_path: Path) -> None:
+    small, trajectory = Small(tmp_path), Trajectory("How many each?")
+    trajectory.attempts.append(succeeded("print(t)", "North 5\nSouth 7\n"))
+    asked(small, trajectory)
+    assert small.parse(reply("North has 5."), trajectory).text == "North has 5.\n```\nNorth 5\nSouth 7\n```"
+    assert small.parse(reply("North 5, South 7."), trajectory).text == "North 5, South 7."
+
+
+def test_warnings_are_no_result(tmp_path: Path) -> None:
+    trajectory = Trajectory("How many?")
+    attempt = succeeded("print(1)", "1\n")
+    assert attempt.observation is not None
+    attempt.observation.outputs.insert(0, {"output_type": "stream", "name": "stderr", "text": "warning 99\n"})
+    trajectory.attempts.append(attempt)
+    assert "99" not in asked(Small(tmp_path), trajectory)[0]
+
+
 def test_an_attempt_that_shows_nothing_needs_no_model() -> None:
     trajectory = Trajectory("Define f.")
     trajectory.attempts.append(succeeded("def f(): pass", "", f="function"))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ _END = "\n```"
 REPEATS = 3  # how often code is asked for again that is not new, before it is executed after all
 _CONTEXT = 5_000  # characters
 _OUTPUT = 2_000
+_SHORT = 600  # an output that may follow the answer
 _TABLES = 3  # files read in one cell
 _LESSONS = 3
 _FILES = re.compile(r"(?ms)^# Files\n.*?(?=^# |\Z)")
@@ -49,7 +50,8 @@ class Helps:
     examples : bool
         Examples that the task gives are checked at the end of the cell.
     figures : bool
-        An answer with figures that no output holds, or without any, is replaced by the output.
+        An answer with figures that no output holds, or without any, is replaced by the output; to one that
+        leaves out figures of a short output, that is added.
     """
 
     reading: bool = True
@@ -174,7 +176,9 @@ class Small:
     def _answer(self, text: str, output: str, trajectory: Trajectory) -> Action:
         text = text.partition("```python")[0].strip()
         if not text or (self.helps.figures and not figures_hold(text, output, trajectory.task)):
-            text = f"The code printed:\n```\n{shorten(output.strip(), _OUTPUT)}\n```"
+            return Action(f"The code printed:\n{_quoted(output)}")
+        if self.helps.figures and len(output) <= _SHORT and not figures_hold(output, text, ""):
+            text = f"{text}\n{_quoted(output)}"  # the answer left something out
         return Action(text)
 
     def again(self, reply: Reply, problem: Unusable) -> list[Message]:
@@ -190,7 +194,9 @@ def result(trajectory: Trajectory) -> str:
     last = trajectory.last
     if not isinstance(last, Attempt) or not last.succeeded or last.observation is None:
         return ""
-    return clean(last.observation.text).strip()
+    # warnings stay out: they hold numbers too, and a small model takes them for results
+    shown = [o for o in last.observation.outputs if o.get("name") != "stderr"]
+    return clean(replace(last.observation, outputs=shown).text).strip()
 
 
 def defined(trajectory: Trajectory) -> str | None:
@@ -203,6 +209,10 @@ def defined(trajectory: Trajectory) -> str | None:
         return None
     names = ", ".join(f"{name} ({kind})" for name, kind in last.observation.names.items())
     return f"The code ran without an error and showed nothing; it defined {names or 'nothing new'}."
+
+
+def _quoted(output: str) -> str:
+    return f"```\n{shorten(output, _OUTPUT)}\n```"
 
 
 def shorten(text: str, most: int) -> str:
