@@ -288,14 +288,18 @@ class Spawner(threading.Thread):
         self.jobs.put((job, future))
         return future.result()
 
+    def look(self) -> None:
+        """See to the idle sandboxes; a function of its own so that none is kept alive in between."""
+        for sandbox in list(self.watched):
+            sandbox.look_after()
+
     def run(self) -> None:
         """Be the thread; called by `start`."""
         while True:
             try:
                 job, future = self.jobs.get(timeout=1.0)
             except queue.Empty:
-                for sandbox in list(self.watched):
-                    sandbox.look_after()
+                self.look()
                 continue
             try:
                 future.set_result(job())
