@@ -151,7 +151,7 @@ class TerminalView:
 
     def _head(self, attempt: Attempt, limit: int) -> None:
         if (attempt.number, "code") not in self._parts:
-            self._write(f"\nAttempt {attempt.number} of {limit}\n")
+            self._write("\n" + "\n".join(_attempt_head(attempt, limit)) + "\n")
 
     def _grow(self, attempt: Attempt, part: str, now: str) -> None:
         """Write what `now` has more than before; where it is not a continuation, write it anew."""
@@ -202,7 +202,7 @@ def page(
         if room <= 0:
             break
     parts += [
-        f'<p class="jca-note">{_ticks(line)}</p>' for line in (trajectory.reason, notice, *_next(trajectory)) if line
+        f'<p class="jca-note">{_ticks(line)}</p>' for line in (_reason(trajectory), notice, *_next(trajectory)) if line
     ]
     state = trajectory.status
     numbers = escape(facts(trajectory, seconds, costs))
@@ -291,6 +291,11 @@ def _verdict_html(verdict: Verdict) -> str:
     return f"<li>{mark} <code>{seen(verdict.check)}</code>{detail}</li>"
 
 
+def _reason(trajectory: Trajectory) -> str:
+    # what failed on our side is raised, and the front end shows it below the record
+    return "" if trajectory.failure else trajectory.reason
+
+
 def _next(trajectory: Trajectory) -> list[str]:
     """Return what the user can do now; commands stand between backticks."""
     if trajectory.status == "running":
@@ -324,8 +329,13 @@ def text(
     return shorten("\n".join([*lines, *_closing(trajectory, seconds, costs, notice)]))
 
 
+def _attempt_head(attempt: Attempt, limit: int) -> list[str]:
+    said = shorten(outspoken(plain(attempt.action.text)).strip(), 2000)
+    return [f"Attempt {attempt.number} of {limit}", *([said, ""] if said else [])]
+
+
 def _attempt_lines(attempt: Attempt, limit: int) -> list[str]:
-    lines = [f"Attempt {attempt.number} of {limit}", *outspoken(attempt.action.code or "").splitlines(), ""]
+    lines = [*_attempt_head(attempt, limit), *outspoken(attempt.action.code or "").splitlines(), ""]
     if attempt.observation is not None:
         lines += outspoken(attempt.observation.text).splitlines()
     return [*lines, *_end(attempt, colours=False), ""]
@@ -357,7 +367,7 @@ def _answer_lines(answer: Answer) -> list[str]:
 
 def _closing(trajectory: Trajectory, seconds: float | None, costs: bool, notice: str) -> list[str]:
     lines = [f"{_STATES[trajectory.status]} ({facts(trajectory, seconds, costs)})"]
-    return [*lines, *(line.replace("`", "") for line in (trajectory.reason, notice, *_next(trajectory)) if line)]
+    return [*lines, *(line.replace("`", "") for line in (_reason(trajectory), notice, *_next(trajectory)) if line)]
 
 
 def _count(number: int, noun: str) -> str:

@@ -373,8 +373,10 @@ def _is_cell(filename: str) -> bool:
 def _announcement(model: DescribedModel, trajectory: Trajectory, named: list[str]) -> str:
     """Return which model is asked and what leaves the machine."""
     looks = ", ".join([*named, *(entry.name for entry in trajectory.inputs)])
-    ending = f", and the first rows or lines of {looks}." if looks else "."
-    return f"{model.describe()} It is told the task, the cells above, the variables by name and type{ending}"
+    ending = f"the variables by name and type, and the first rows or lines of {looks}"
+    if not looks:
+        ending = "and the variables by name and type"
+    return f"{model.describe()} It is told the task, the cells above, {ending}."
 
 
 def _publish(seen: Observation) -> None:
@@ -408,6 +410,11 @@ def _with_body(lines: list[str]) -> list[str]:
     if lines and re.match(r"%%agent\b", lines[0]) and not "".join(lines[1:]).strip():
         return [lines[0].rstrip("\n") + "\n", "\n"]
     return lines
+
+
+# IPython leaves such a function out when it only asks whether a cell is complete: with the added line every first
+# line would be, and a terminal would run it before the task is typed.
+_with_body.has_side_effects = True  # type: ignore[attr-defined]
 
 
 def load(shell: Any, desk: Desk | None = None) -> None:

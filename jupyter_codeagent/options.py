@@ -21,7 +21,7 @@ class CodeAgent(Configurable):
     ).tag(config=True)
     attempts = Integer(5, min=1, help="Attempts per task at most.").tag(config=True)
     timeout = Float(60.0, min=0.1, help="Seconds that one execution may take.").tag(config=True)
-    memory = Integer(2 * 2**30, min=2**26, help="Bytes of memory for the sandbox; used when it starts.").tag(
+    memory = Integer(2 * 2**30, min=2**28, help="Bytes of memory for the sandbox; used when it starts.").tag(
         config=True
     )
     show_costs = Bool(True, help="Show tokens and US dollars.").tag(config=True)

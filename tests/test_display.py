@@ -89,7 +89,16 @@ def test_the_plain_text_reads_from_top_to_bottom():
     lines = text(solved(), 3.2)
     places = [
         lines.index(part)
-        for part in ("Attempt 1 of 5", "KeyError", "[Attempt 1 failed", "Attempt 2 of 5", "It is **42**", "Solved (")
+        for part in (
+            "Attempt 1 of 5",
+            "I sum it.",
+            "df['Revenue']",
+            "KeyError",
+            "[Attempt 1 failed",
+            "Attempt 2 of 5",
+            "It is **42**",
+            "Solved (",
+        )
     ]
     assert places == sorted(places)
     assert "\x1b" not in lines

@@ -146,6 +146,13 @@ def test_help_explains_each_option_in_a_line(notebook):
         assert option in out
 
 
+def test_a_terminal_waits_for_the_task_after_the_first_line(notebook):
+    complete = notebook.shell.input_transformer_manager.check_complete
+    assert complete("%%agent --attempts 2\n")[0] == "incomplete"
+    assert complete("%%agent\nsum it\n")[0] == "incomplete"
+    assert complete("%%agent\nsum it\n\n")[0] == "complete"
+
+
 # -- a task ----------------------------------------------------------------------------------------
 
 
@@ -301,7 +308,8 @@ def test_an_endpoint_that_fails_ends_the_task_with_its_sentence(notebook):
 
     notebook.actions = [Action("", "x = 1"), offline]
     notebook.run(TASK)
-    assert "UsageError: The endpoint http://localhost:1 cannot be reached." in notebook.err
+    assert notebook.err == "UsageError: The endpoint http://localhost:1 cannot be reached.\n"
+    assert "cannot be reached" not in notebook.out
     assert notebook.task.status == "failed" and "Traceback" not in notebook.out + notebook.err
     notebook.actions = [Action("", "x"), Action("done")]
     notebook.run("%%agent\nagain")
