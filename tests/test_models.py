@@ -478,6 +478,35 @@ def test_endpoints_without_tools_get_along_with_fences(play: Any, tools: str) ->
     _check_conversation(server.requests[-1].messages)
 
 
+WRITTEN = '{"name": "run_python", "arguments": {"code": "x = {1: 2}\\nx"}}'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        WRITTEN,
+        f"I call it:\n```json\n{WRITTEN}\n```",
+        f"<tool_call>\n{WRITTEN}\n</tool_call>",
+        '{"type": "function", "function": {"name": "run_python", "parameters": {"code": "x = {1: 2}\\nx"}}}',
+    ],
+)
+def test_a_call_that_is_only_written_counts(play: Any, text: str) -> None:
+    model, server = play(Turn(text), Turn('{"name": "finish", "arguments": {"answer": "2"}}'))
+    trajectory = Trajectory("task")
+    action = model.query(trajectory)
+    assert (action.text, action.code) == ("", "x = {1: 2}\nx")
+    trajectory.attempts.append(worked(action))
+    assert model.query(trajectory).text == "2"
+    _check_conversation(server.requests[1].messages)
+
+
+def test_a_written_call_that_is_broken_is_asked_for_again(play: Any) -> None:
+    broken = '{"name": "run_python", "arguments": {"code": """x = 1"""}}'
+    model, server = play(Turn(broken), Turn("```python\nx = 1\n```"))
+    assert model.query(Trajectory("task")).code == "x = 1"
+    assert "```python" in server.requests[1].messages[-1]["content"]
+
+
 def test_a_fenced_profile_gives_up_in_words(play: Any) -> None:
     model, _ = play(Turn(answer="No column.", solved=False), model={"profile": Fences()})
     action = model.query(Trajectory("task"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -49,6 +50,7 @@ _TOOLS = [
 _CLAUDE_TOOLS = [{**tool, "eager_input_streaming": True} for tool in _TOOLS]
 _CLAUDE_TOOLS[-1] = {**_CLAUDE_TOOLS[-1], "cache_control": _CACHE}
 _ACTING = {"run_python", "finish"}
+_WRITTEN = re.compile(r"""\{\s*["'](name|function|type)["'][^}]*["'](run_python|finish)["']""")
 _NO_ADAPTIVE = re.compile(r"claude-(3|instant|2|(opus|sonnet|haiku)-4-([015]|20))")  # thinking is set otherwise there
 
 
@@ -131,7 +133,8 @@ class Tools:
         if call is not None:
             return _act(call, reply)
         if not calls:
-            return read_text(reply)
+            written = _written(reply.text)
+            return read_text(reply) if written is None else _act(written, reply)
         name = str(calls[0].start.get("name"))[:80]
         if name == "read_output":
             raise Lookup("only reads outputs", passage(trajectory, *_range(calls[0])))
@@ -168,7 +171,7 @@ def _act(call: Part, reply: Reply) -> Action:
     if not text.strip():
         raise Unusable(f"calls {name} with an empty {field!r}", f"{field!r} was empty; {_CALL}")
     if field == "code":
-        return Action(reply.text or reply.thinking, text)
+        return Action((reply.text if call.start["id"] != "written" else "") or reply.thinking, text)
     return Action(text.strip(), gave_up=given.get("solved", True) in (False, "false", "False"))
 
 
@@ -185,6 +188,29 @@ def _range(call: Part) -> tuple[int, int, int]:
         return int(given["attempt"]), int(given["start"]), int(given["end"])
     except (ValueError, TypeError, KeyError, OverflowError):
         raise Unusable("reads an output without saying where", "read_output needs attempt, start and end.") from None
+
+
+def _written(text: str) -> Part | None:
+    """Return the call that a text holds as JSON: some models are given tools and still only write about them.
+
+    Raises
+    ------
+    Unusable
+        If the JSON is broken, as it is where the code stands in it as it would in a file.
+    """
+    if not _WRITTEN.search(text):
+        return None
+    try:
+        found = json.loads(text[text.index("{") : text.rindex("}") + 1])
+    except ValueError:
+        found = None
+    call = found.get("function", found) if isinstance(found, dict) else None
+    if not isinstance(call, dict) or call.get("name") not in _ACTING:
+        raise Unusable(
+            "writes about a call instead of making one", "Write the code in a block that begins with ```python."
+        )
+    given = next((call[name] for name in ("arguments", "parameters", "input") if name in call), None)
+    return Part({"type": "tool_use", "id": "written", "name": call["name"], "input": given})
 
 
 def _chosen(calls: list[Part]) -> Part | None:
