@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib.util
 import re
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ _OUTPUT = 2_000
 _SHORT = 600  # an output that may follow the answer
 _TABLES = 3  # files read in one cell
 _LESSONS = 3
+_USUAL = ("pandas", "numpy", "scipy", "sklearn", "statsmodels", "matplotlib", "seaborn")
 _FILES = re.compile(r"(?ms)^# Files\n.*?(?=^# |\Z)")
 _NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?(?:[eE][-+]?\d+)?")
 
@@ -103,7 +104,11 @@ class Small:
             question += f"\n\nThis failed before:\n{said}"
         self._begun = FENCE + self.beginning(trajectory)
         messages = [{"role": "user", "content": question}, {"role": "assistant", "content": self._begun}]
-        return {**self._ask(model, messages, trajectory), "system": prompt("small_system"), "stop_sequences": [_END]}
+        return {
+            **self._ask(model, messages, trajectory),
+            "system": prompt("small_system", libraries=_libraries()),
+            "stop_sequences": [_END],
+        }
 
     def _ask(self, model: str, messages: list[Message], trajectory: Trajectory) -> dict[str, Any]:
         sampling = self._sampling(trajectory)
@@ -225,6 +230,12 @@ def shorten(text: str, most: int) -> str:
 def _checks(trajectory: Trajectory) -> str:
     labels = "\n".join(f"- {clean(c.label)}" for c in trajectory.checks)
     return f"\nThis must hold in the end:\n{labels}" if labels else ""
+
+
+@cache
+def _libraries() -> str:
+    """Return those of the usual libraries that are installed: the model imports what it reads of."""
+    return ", ".join(name for name in _USUAL if importlib.util.find_spec(name)) or "the standard library only"
 
 
 @lru_cache(maxsize=32)
