@@ -78,6 +78,8 @@ class Command(Application):
         function = {**commands.COMMANDS, "demo": demo.run_demo}[self.name]
         return commands.guarded(function, self.options)
 
+_ELSEWHERE = "files it reads that lie outside its folder"
+
 
 def parser(name: str, defaults: Any) -> argparse.ArgumentParser:
     """Return the parser for the options of sub-command `name`."""
@@ -119,6 +121,7 @@ def _run_options(parser: argparse.ArgumentParser, defaults: Any) -> None:
 
 def _verify_options(parser: argparse.ArgumentParser, defaults: Any) -> None:
     parser.add_argument("notebook", metavar="NOTEBOOK.ipynb", help="the saved notebook")
+    parser.add_argument("--files", nargs="+", action="extend", default=[], metavar="FILE", help=_ELSEWHERE)
     parser.add_argument(
         "--timeout", type=float, default=defaults.timeout, metavar="S", help="seconds for one execution"
     )

@@ -261,9 +261,10 @@ def _verify(options: Namespace) -> int:
     from jupyter_codeagent.verify import verify_notebook
 
     folder = Path(options.notebook).resolve().parent
+    files = tuple(str(Path(f).expanduser().resolve()) for f in options.files)
     with Terminal() as view:
         view.wait(f"{options.notebook} is executed in a fresh sandbox")
-        policy = SandboxPolicy(workspace=folder, memory=options.memory, timeout=options.timeout)
+        policy = SandboxPolicy(workspace=folder, memory=options.memory, timeout=options.timeout, files=files)
         report = verify_notebook(options.notebook, policy)
     if options.json:
         write_json(report.to_dict())

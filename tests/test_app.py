@@ -107,6 +107,15 @@ def test_notebook_is_run_in_order_and_saved_beside_it(folder):
     assert run(folder, "verify", "n.solved.ipynb").returncode == 0
 
 
+def test_notebook_that_reads_elsewhere_is_verified_when_that_is_allowed(folder):
+    far = folder.parent / "far.csv"
+    far.write_text("far\n")
+    with serving([Turn(code=f"print(open({str(far)!r}).read())"), Turn(answer="far")]) as server:
+        assert run(folder, "run", "--task", "x", "--files", far, url=server.url).returncode == 0
+    assert run(folder, "verify", "x.solved.ipynb").returncode == 1
+    assert run(folder, "verify", "x.solved.ipynb", "--files", far).returncode == 0
+
+
 def test_verify_names_the_differences(folder):
     cell = v4.new_code_cell("print(1)", outputs=[v4.new_output("stream", text="2\n")])
     write_notebook(v4.new_notebook(cells=[cell]), folder / "n.ipynb")
