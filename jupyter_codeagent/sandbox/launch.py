@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import os
 import queue
@@ -232,7 +233,16 @@ def memory_file(name: str, content: bytes) -> int:
     while view:
         view = view[os.write(fd, view) :]
     os.lseek(fd, 0, os.SEEK_SET)
-    return fd
+    return beyond_standard(fd)
+
+
+def beyond_standard(fd: int) -> int:
+    """Return `fd` under a number that is not one of the standard streams, which a caller may have closed."""
+    if fd > 2:
+        return fd
+    moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
+    os.close(fd)
+    return moved
 
 
 def launch(policy: SandboxPolicy, workspace: Workspace, channel: int, seccomp: bytes) -> subprocess.Popen[bytes]:
@@ -242,6 +252,7 @@ def launch(policy: SandboxPolicy, workspace: Workspace, channel: int, seccomp: b
     the sandbox's ``/proc``.
     """
     program = bubblewrap()
+    channel = beyond_standard(os.dup(channel))
     fds = {path: memory_file("data", content) for path, content in contents().items()}
     filter_fd = memory_file("seccomp", seccomp)
     args = [*arguments(policy, workspace, fds, filter_fd), "--", sys.executable, "-B", INSIDE, str(channel)]
@@ -266,8 +277,7 @@ def launch(policy: SandboxPolicy, workspace: Workspace, channel: int, seccomp: b
         return process
     finally:
         for fd in keep:
-            if fd != channel:
-                os.close(fd)
+            os.close(fd)
 
 
 class Spawner(threading.Thread):

@@ -68,7 +68,7 @@ class SandboxPolicy:
             if not isinstance(value, kind) or isinstance(value, bool) or not low <= value < 2**62:
                 whole = "" if name == "timeout" else "whole "
                 raise SandboxUnavailable(f"No sandbox: {name} is {value!r}; give a {whole}number of at least {low}.")
-        if self.cpus is not None and self.cpus < 1:
+        if self.cpus is not None and (type(self.cpus) is not int or self.cpus < 1):
             raise SandboxUnavailable(f"No sandbox: cpus is {self.cpus!r}; give at least 1, or None for all.")
         if self.workspace is not None and not Path(self.workspace).expanduser().is_dir():
             raise SandboxUnavailable(f"No sandbox: the workspace {str(self.workspace)!r} is not a folder.")

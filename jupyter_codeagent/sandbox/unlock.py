@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
 import stat
 import sys
 
@@ -92,6 +93,7 @@ def main() -> None:
     with os.fdopen(int(sys.argv[1]), "rb") as file:
         paths = [os.fsdecode(part) for part in file.read().split(b"\0") if part]
     os.umask(0o022)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # where the caller ignores it, no child could be waited for
     new_namespaces()
     open_ways(paths)
     os.setgroups([])
