@@ -55,7 +55,6 @@ class Desk:
         self.shell = shell
         self.settings = settings
         self.choose_model = choose_model
-        self.keys = Keys(os.environ)
         self.records = records or Records(Path(jupyter_data_dir()) / "codeagent" / "records")
         self.tasks = Tasks()
         self.start: Kept | None = None  # the state before the latest task
@@ -63,6 +62,12 @@ class Desk:
         self._sandbox: Sandbox | None = None
         self._passing: Passing | None = None
         self.since = 0.0  # when the sandbox copied the working folder
+        self.delivered: dict[str, str] = {}  # hashes of files copied in since
+
+    @property
+    def keys(self) -> Keys:
+        """Recognises keys, those among them that the user has put into the environment meanwhile."""
+        return Keys(os.environ)
 
     @property
     def running(self) -> Sandbox | None:
@@ -81,9 +86,10 @@ class Desk:
         if self._sandbox is None or self._passing is None:
             policy = SandboxPolicy(self.folder, memory=self.settings.memory)
             fresh = Sandbox(policy)
-            self.since = time.time()
+            self.since, self.delivered = time.time(), {}
             fresh.start()
             self._sandbox, self._passing = fresh, Passing(fresh, self.variables, self.keys, self.shell.user_ns)
+        self._passing.keys = self.keys
         self._sandbox.policy = replace(self._sandbox.policy, timeout=seconds)
         return self._passing
 

@@ -66,6 +66,7 @@ class NotebookView:
         self.costs = costs
         self.began = time.monotonic()
         self._last = -INTERVAL
+        self._step: tuple[int, int, str] | None = None
         self._id = ""
         self._told = ""
         self._closing: tuple[float | None, str] | None = None
@@ -76,8 +77,11 @@ class NotebookView:
         self._update(trajectory, None, "")
 
     def show(self, trajectory: Trajectory) -> None:
-        """Update the output, at most ten times a second."""
-        if time.monotonic() - self._last >= INTERVAL:
+        """Update the output when something begins or ends, and at most ten times a second while it grows."""
+        current = trajectory.current
+        step = (len(trajectory.attempts), len(trajectory.answers), current.status if current else "")
+        if step != self._step or time.monotonic() - self._last >= INTERVAL:
+            self._step = step
             self._update(trajectory, time.monotonic() - self.began, "")
 
     def close(self, trajectory: Trajectory, notice: str = "", replayed: bool = False) -> None:
@@ -210,6 +214,15 @@ def page(
     first = f'<p class="jca-told">{seen(told)}</p>' if told else ""
     body = f'{first}<div class="jca-head">{head}</div>{"".join(parts)}'
     return f'<div class="jca jca-{state}"><style>{style()}</style>{body}</div>'
+
+
+def fragment(output: Output) -> dict[str, str]:
+    """Return one output of the sandbox as a bundle that is safe to show anywhere."""
+    plain_text = plain(str(output.get("data", {}).get("text/plain", "")))
+    return {
+        "text/html": f'<div class="jca"><style>{style()}</style>{output_html(output)}</div>',
+        "text/plain": outspoken(shorten(plain_text)),
+    }
 
 
 def facts(trajectory: Trajectory, seconds: float | None, costs: bool) -> str:

@@ -23,13 +23,13 @@ from jupyter_codeagent.checks import expression_check, file_check
 from jupyter_codeagent.context import cut, describe, files_named, find_files, inputs
 from jupyter_codeagent.delivery import deliver
 from jupyter_codeagent.desk import DescribedModel, Desk, execute
-from jupyter_codeagent.display import NotebookView, TerminalView, View
-from jupyter_codeagent.errors import CodeAgentError, WrongUse
+from jupyter_codeagent.display import NotebookView, TerminalView, View, fragment
+from jupyter_codeagent.errors import CodeAgentError, SandboxDied, WrongUse
 from jupyter_codeagent.notebook import KEY
 from jupyter_codeagent.options import CodeAgent, checked_variables, parse, parser, without_again
 from jupyter_codeagent.passing import Passing
 from jupyter_codeagent.records import Record
-from jupyter_codeagent.render import own_frames
+from jupyter_codeagent.render import colour_only, own_frames
 from jupyter_codeagent.review import Reviewed
 from jupyter_codeagent.saving import save_tasks
 from jupyter_codeagent.trajectory import Action, Observation, Trajectory, code_hash, plain
@@ -194,15 +194,14 @@ class AgentMagics(Magics):
         )
         checks = (*map(expression_check, options.check), *map(file_check, options.test))
         limit = options.attempts or desk.settings.attempts
-        return Trajectory(task, context, checks, limit, inputs=inputs(files, desk.folder))
+        return Trajectory(desk.keys.hide(task), context, checks, limit, inputs=inputs(files, desk.folder))
 
     def _prepared(self, trajectory: Trajectory, timeout: float | None) -> Passing:
         """Return the sandbox with what this task needs: earlier results, and files."""
         desk = self.desk
         sandbox = desk.sandbox(timeout)
         problems = desk.catch_up(sandbox)
-        files = [entry.name for entry in trajectory.inputs]
-        problems += deliver(sandbox.sandbox, files, desk.folder, desk.since)
+        problems += deliver(sandbox.sandbox, trajectory.inputs, desk.folder, desk.since, desk.delivered)
         assert desk.running is not None
         trajectory.tier = desk.running.tier
         notes = [note for note in (desk.running.files_note, *problems) if note]
@@ -224,6 +223,8 @@ class AgentMagics(Magics):
             trajectory.stopped = True
         except CodeAgentError as error:
             trajectory.failure = str(error)
+            if isinstance(error, SandboxDied):
+                self.desk.close()  # the next task starts a new one
         finally:
             steps.close()  # rolls back what was begun, if the display was interrupted
             trajectory.current = None
@@ -386,11 +387,11 @@ def _publish(seen: Observation) -> None:
     for output in seen.outputs:
         if output["output_type"] == "stream":
             stream = sys.stderr if output.get("name") == "stderr" else sys.stdout
-            print(output["text"], end="", file=stream)
+            print(colour_only(output["text"]), end="", file=stream)
         elif output["output_type"] == "error":
-            print(own_frames(output["traceback"]), file=sys.stderr)  # noqa: T201
+            print(colour_only(own_frames(output["traceback"])), file=sys.stderr)  # noqa: T201
         else:
-            display(output["data"], raw=True)
+            display(fragment(output), raw=True)
     if seen.error is not None:
         print("The sandbox is as it was before this code.", file=sys.stderr)  # noqa: T201
 

@@ -37,6 +37,7 @@ class Reviewed:
 
     def stream(self, code: str) -> Iterator[Observation]:
         """Ask, then execute."""
+        yield Observation()  # so that all of the code is shown
         said = self.ask(QUESTION).strip()
         if said.lower() in _YES:
             yield from self.sandbox.stream(code)

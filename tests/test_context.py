@@ -351,10 +351,24 @@ def test_files_that_came_later_are_delivered(passing, folder):
     import time
 
     run(passing, "1")
-    since = time.time()
+    since, known = time.time(), {}
     (folder / "new.csv").write_text("a\n1\n")
     (folder / "deep").mkdir()
     (folder / "deep" / "x.txt").write_text("deep")
-    assert list(deliver(passing.sandbox, ["new.csv", "deep/x.txt", "sales.csv"], folder, since)) == []
+    files = inputs(["new.csv", "deep/x.txt", "sales.csv"], folder)
+    assert list(deliver(passing.sandbox, files, folder, since, known)) == []
+    assert set(known) == {"new.csv", "deep/x.txt"}
     seen = run(passing, "open('new.csv').read() + open('deep/x.txt').read(), '_content' in globals()")
     assert seen.text == "('a\\n1\\ndeep', False)\n"
+
+
+def test_what_code_made_of_a_delivered_file_stays_until_the_users_file_changes(passing, folder):
+    known = {}
+    (folder / "new.csv").write_text("mine")
+    list(deliver(passing.sandbox, inputs(["new.csv"], folder), folder, 0.0, known))
+    run(passing, "open('new.csv', 'w').write('changed')")
+    list(deliver(passing.sandbox, inputs(["new.csv"], folder), folder, 0.0, known))
+    assert run(passing, "open('new.csv').read()").text == "'changed'\n"
+    (folder / "new.csv").write_text("mine again")
+    list(deliver(passing.sandbox, inputs(["new.csv"], folder), folder, 0.0, known))
+    assert run(passing, "open('new.csv').read()").text == "'mine again'\n"

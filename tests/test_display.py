@@ -216,6 +216,23 @@ def test_a_notebook_view_has_one_display_and_at_most_ten_updates_a_second():
     assert "a notice" in calls[-1][0]["text/html"] and set(calls[-1][0]) == {"text/html", "text/plain"}
 
 
+def test_a_notebook_view_shows_beginnings_and_ends_at_once():
+    pages = []
+    view = NotebookView(lambda bundle, **options: pages.append(bundle["text/plain"]))
+    trajectory = Trajectory("t")
+    attempt = trajectory.current = Attempt(1, Action("", "print(1)"))
+    view.show(trajectory)
+    attempt.action = Action("", "print(1)\nprint(2)")
+    view.show(trajectory)
+    assert "print(2)" not in pages[-1]
+    attempt.observation = Observation()
+    view.show(trajectory)
+    assert "print(2)" in pages[-1]
+    attempt.done = True
+    view.show(trajectory)
+    assert "Attempt 1 succeeded" in pages[-1]
+
+
 def test_a_terminal_view_writes_each_thing_once():
     stream = io.StringIO()
     view = TerminalView(stream)

@@ -252,6 +252,25 @@ def test_review_lets_only_pass_what_the_user_says(notebook, shell, monkeypatch, 
     assert second.succeeded and notebook.task.status == "solved"
 
 
+def test_a_key_in_the_task_or_in_a_failed_cell_is_not_sent(notebook):
+    key = "sk-ant-" + "b2" * 20
+    notebook.actions = [Action("done"), Action("done")]
+    notebook.run(f"%%agent\nask the service with {key}")
+    assert key not in notebook.task.task
+    notebook.run(f"client_secret = '{key}'\nraise ValueError(client_secret)")
+    notebook.run("%agent fix")
+    assert key not in notebook.task.task + notebook.task.context and "[hidden]" in notebook.task.task
+
+
+def test_a_key_that_is_set_later_is_known(notebook, monkeypatch):
+    monkeypatch.setenv("SERVICE_API_KEY", "open-sesame-1234")
+    notebook.run("note = 'say open-sesame-1234 at the door'")
+    notebook.actions = [Action("", "note"), Action("done")]
+    notebook.run("%%agent --attempts 1\nread `note`")
+    assert "open-sesame" not in notebook.task.context
+    assert notebook.task.attempts[0].observation.error.ename == "NameError"
+
+
 # -- wrong use -------------------------------------------------------------------------------------
 
 
