@@ -174,6 +174,8 @@ class Sandbox:
                 if not execution.over:  # whoever asked did not wait for the end
                     with uninterrupted():
                         supervisor.restore(supervisor.safe)
+                elif execution.error is None:
+                    supervisor.prepare()
 
     def _settle(self, execution: Execution, code: str) -> None:
         """Leave a usable state behind: after a lost process, the one before the code."""
@@ -274,7 +276,8 @@ class Sandbox:
                 raise SandboxDied(f"A copy of the state was lost: {error}.") from error
             finally:
                 with uninterrupted():
-                    supervisor.dismiss(state)
+                    state.kill()
+                    state.bury()
                     supervisor.sweep(before)
             return seen
 
@@ -289,7 +292,8 @@ class Sandbox:
                 if state.alive and supervisor.live is not None:
                     supervisor.live.shield([state])
                 else:
-                    supervisor.dismiss(state)
+                    state.kill()
+                    state.bury()
                     point.state = None
                 supervisor.points.append(point)
                 found.append(Candidate(seen, Checkpoint(self, point)))
@@ -298,7 +302,7 @@ class Sandbox:
     def _branch(self, point: Point) -> State:
         """Return an active copy of `point` beside the live state."""
         supervisor = self.supervisor
-        supervisor.ready()
+        supervisor.insure()
         with uninterrupted():
             live = supervisor.live
             try:

@@ -167,16 +167,16 @@ class State:
         pairs = failed.items() if isinstance(failed, dict) else ()
         return {gate.bare(name, 100): gate.bare(reason, 300) for name, reason in pairs}
 
-    def fork(self) -> State:
-        """Return a new process that is this one's copy, and waits; raises Gone if there can be none."""
+    def fork(self, begun: State | None = None) -> State:
+        """Return a new process that is this one's copy, and waits; raises Gone if there can be none.
+
+        `begun` is what `begin_fork` returned, where that was called before.
+        """
         deadline = time.monotonic() + ROOM
         while True:
-            ours, theirs = socket.socketpair()
-            out, err = os.pipe(), os.pipe()
-            child = State(ours, out[0], err[0], self)
-            given = [theirs.detach(), out[1], err[1]]
+            child = begun or self.begin_fork()
+            begun = None
             try:
-                self.wire.send({"op": "fork"}, given)
                 answer = self.wait("forked", "refused")
                 if answer["op"] == "forked":
                     child.greet(answer)
@@ -185,13 +185,26 @@ class State:
                 child.kill()
                 child.close()
                 raise Gone(str(error)) from error
-            finally:
-                for fd in given:
-                    os.close(fd)
             child.close()
             if time.monotonic() > deadline:
                 raise Full("no further process is possible")
             time.sleep(0.005)  # processes just killed still count
+
+    def begin_fork(self) -> State:
+        """Ask for a copy without waiting for it."""
+        ours, theirs = socket.socketpair()
+        out, err = os.pipe(), os.pipe()
+        child = State(ours, out[0], err[0], self)
+        given = [theirs.detach(), out[1], err[1]]
+        try:
+            self.wire.send({"op": "fork"}, given)
+        except Gone:
+            child.close()
+            raise
+        finally:
+            for fd in given:
+                os.close(fd)
+        return child
 
     def greet(self, answer: dict[str, Any]) -> None:
         """Wait for the first word of a new process; `answer` is what its parent said."""
@@ -228,26 +241,30 @@ class State:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.pid, signal.SIGINT)  # it leads a session, so its number is also its group's
 
-    def kill(self) -> None:
-        """End the process and wait until it has."""
+    def kill(self, *, wait: bool = True) -> None:
+        """End the process and, unless told otherwise, wait until it has ended."""
         if self.pidfd >= 0:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
-            readable(HANDSHAKE, self.pidfd)
+            if wait:
+                readable(HANDSHAKE, self.pidfd)
 
     def status_at_end(self) -> int | None:
         """Return how the ended process ended, as subprocess gives it; None if its parent does not know."""
         if self.parent is None or not self.parent.alive:
             return None
         try:
-            ended = self.parent.ask("reap", "reaped").get("ended")
+            code = self.parent.ask("reap", "reaped", pids=[self.inner]).get("code")
         except (Gone, gate.Violation):
             return None
-        pairs = ended if isinstance(ended, list) else []
-        codes = [
-            p[1] for p in pairs if isinstance(p, list) and len(p) == 2 and p[0] == self.inner and isinstance(p[1], int)
-        ]
-        return codes[0] if codes else None
+        return code if isinstance(code, int) else None
+
+    def bury(self) -> None:
+        """Close what is held of an ended process, and have its parent clear it away, without waiting."""
+        if self.parent is not None and self.parent.alive:
+            with contextlib.suppress(Gone):
+                self.parent.wire.send({"op": "reap", "pids": [self.inner]})
+        self.close()
 
     def close(self) -> None:
         """Close what the supervisor holds of it."""

@@ -74,6 +74,8 @@ class Supervisor:
         self.dirty = False
         self.points: list[Point] = []
         self.log: list[Cell] = []
+        self.begun: State | None = None  # a copy of the live state that was asked for and not yet waited for
+        self.dying: list[State] = []  # killed, and to be buried once they have ended
 
     # -- starting and ending ----------------------------------------------------------------------
 
@@ -148,10 +150,12 @@ class Supervisor:
 
     def shut_down(self) -> None:
         """End all processes and close all descriptors; points keep their logs."""
-        states = [s for s in (self.live, self.zygote, *(point.state for point in self.points)) if s is not None]
+        held = (self.live, self.zygote, self.begun, *self.dying, *(point.state for point in self.points))
+        states = [state for state in held if state is not None]
         for point in [self.origin, *self.points]:
             point.state = None
-        self.live = self.zygote = None
+        self.live = self.zygote = self.begun = None
+        self.dying = []
         if self.process is not None:
             end(self.process)
             self.process = None
@@ -175,19 +179,35 @@ class Supervisor:
     def freeze(self, live: State) -> State | None:
         """Return a frozen copy of the live state, or None where no copy can be relied on."""
         state: State | None = None
+        begun, self.begun = self.begun, None
         try:
-            state = live.fork()
+            state = live.fork(begun)
             live.shield([state])
         except (Gone, gate.Violation) as error:
             if not isinstance(error, Full):
                 live.kill()  # it does not do as it is told: what led to it runs again
             self.notes.append("This state cannot be kept as a copy; going back to it runs the earlier code again.")
         if state is not None and (state.unsafe or not live.alive):
-            self.dismiss(state)
+            state.kill()
+            state.bury()
             state = None
         if len(live.shields) == SHIELDS and SPENT not in self.notes:
             self.notes.append(SPENT)
         return state
+
+    def prepare(self) -> None:
+        """Ask the live state for the copy that the next request will need, and go on meanwhile."""
+        self.bury()
+        if self.dirty and self.begun is None and self.live is not None:
+            with uninterrupted(), contextlib.suppress(Gone):
+                self.begun = self.live.begin_fork()
+
+    def bury(self) -> None:
+        """Clear away copies that have ended since they were killed."""
+        ended = [state for state in self.dying if not state.alive]
+        self.dying = [state for state in self.dying if state not in ended]
+        for state in ended:
+            state.bury()
 
     def swap(self, point: Point) -> None:
         """Make `point` the one that the live state equals."""
@@ -206,17 +226,22 @@ class Supervisor:
             return
         self.points.remove(point)
         if point.state is not None:
-            with uninterrupted():
-                self.dismiss(point.state)
-                point.state = None
+            point.state.kill(wait=False)  # also called while the live state executes: nothing may be asked of it now
+            self.dying.append(point.state)
+            point.state = None
 
     def restore(self, point: Point) -> None:
         """Make the live state that of `point`, and end every process that is no known state."""
+        if self.begun is not None:
+            self.begun.close()  # it ends when nobody is at the other end
+            self.begun = None
         if self.live is not None:
             live, self.live = self.live, None
-            self.dismiss(live)
+            live.kill()
+            live.bury()
         try:
             self.sweep()
+            self.bury()
             self.branch(point)
         except (Gone, gate.Violation) as error:
             self.rebuild(point.log, f"A state was lost ({error})")
@@ -274,12 +299,6 @@ class Supervisor:
                     raise SandboxDied("Earlier code ended its process when it was run again; reset the sandbox.")
 
     # -- processes --------------------------------------------------------------------------------
-
-    def dismiss(self, state: State) -> None:
-        """End a process, have its parent collect it, and close what is held of it."""
-        state.kill()
-        state.status_at_end()
-        state.close()
 
     def protected(self) -> list[State]:
         """Return the states that no code may touch."""

@@ -277,7 +277,7 @@ class Worker:
                 self.protect(request["filters"])
                 self.channel.send({"op": "protected"})
             elif op == "reap":
-                self.channel.send({"op": "reaped", "ended": self.reap()})
+                self.channel.send({"op": "reaped", "code": self.reap(request["pids"])})
             elif op == "values":
                 self.receive_values(request["values"], fds[0])
             elif op == "execute":
@@ -320,13 +320,14 @@ class Worker:
             if libc.syscall(number, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, fprog):
                 os._exit(70)  # fail closed: the supervisor sees the end of this state
 
-    def reap(self) -> list[list[int]]:
-        """Collect children that ended: pid, and exit status as subprocess gives it."""
-        ended: list[list[int]] = []
-        with contextlib.suppress(ChildProcessError):
-            while (found := os.waitpid(-1, os.WNOHANG))[0]:
-                ended.append([found[0], os.waitstatus_to_exitcode(found[1])])
-        return ended
+    def reap(self, pids: list[int]) -> int | None:
+        """Clear ended copies away; return the last one's exit status as subprocess gives it. The code's own stay."""
+        code = None
+        for pid in pids:
+            with contextlib.suppress(ChildProcessError):
+                found, status = os.waitpid(pid, os.WNOHANG)
+                code = os.waitstatus_to_exitcode(status) if found else None
+        return code
 
     def receive_values(self, index: dict[str, Any], fd: int) -> None:
         """Put values into the namespace, mapped privately: writable here, unchanged outside."""
