@@ -14,6 +14,7 @@ import pytest
 from nbclient import NotebookClient
 
 from jupyter_codeagent.demo import holds, make_sales
+from jupyter_codeagent.models import weights
 from jupyter_codeagent.report import compare
 from jupyter_codeagent.trajectory import Action, Attempt, Observation, Trajectory
 from tests.messages_server import Turn, serving
@@ -44,7 +45,7 @@ def executed(folder, monkeypatch, url=""):
     for name in (NAME, "make_sales.py"):
         shutil.copy(EXAMPLES / name, folder)
     notebook = nbformat.read(folder / NAME, as_version=4)
-    NotebookClient(notebook, timeout=280, resources={"metadata": {"path": str(folder)}}).execute()
+    NotebookClient(notebook, timeout=800, resources={"metadata": {"path": str(folder)}}).execute()
     return notebook
 
 
@@ -82,15 +83,26 @@ def test_stored_notebook_names_no_place_of_a_machine():
     assert not re.search(r"/(?:home|root|tmp|Users|work)/", text)
 
 
+@pytest.fixture(scope="module")
+def model_file():
+    """The embedded model's file, fetched where it is not here yet."""
+    known = weights.known()
+    for _ in weights.pull(known):
+        pass
+    return weights.find(known)[1]
+
+
 @pytest.mark.model
-def test_example_with_the_embedded_model(tmp_path, monkeypatch):
+@pytest.mark.timeout(900)
+def test_example_with_the_embedded_model(tmp_path, monkeypatch, model_file):
     text = shown(agent_cell(executed(tmp_path, monkeypatch)))
     assert "Qwen2.5-Coder" in text and "Attempt 1" in text
     assert "Solved" in text, text[-2000:]
 
 
 @pytest.mark.model
-def test_demo_ends_with_a_verified_notebook_that_has_the_true_sums(tmp_path):
+@pytest.mark.timeout(900)
+def test_demo_ends_with_a_verified_notebook_that_has_the_true_sums(tmp_path, model_file):
     program = Path(sysconfig.get_path("scripts"), "jupyter-codeagent")
     environment = {k: v for k, v in os.environ.items() if not k.startswith("ANTHROPIC")}
     command = [program, "demo", "--folder", tmp_path / "made" / "here"]
