@@ -16,9 +16,9 @@ def small(workspace=None, **changes):
 
 
 @pytest.fixture(scope="module")
-def target():
-    """A sandbox that a whole file of attacks is made on."""
-    with Sandbox(small()) as found:
+def target(request):
+    """A sandbox that a whole file of attacks is made on; the file may change its policy by POLICY."""
+    with Sandbox(small(**getattr(request.module, "POLICY", {}))) as found:
         yield found
 
 

@@ -9,6 +9,8 @@ from tests.sandbox.conftest import MIB
 from tests.sandbox.test_abuse_output import notebook, size
 from tests.sandbox.tree import available
 
+POLICY = {"timeout": 1}  # seconds; many of these attacks last as long as they may
+
 FIND = """
 import json, os, socket, struct, sys, time
 worker = sys.stdout.worker

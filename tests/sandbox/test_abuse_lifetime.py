@@ -17,6 +17,9 @@ from tests.sandbox.conftest import small
 from tests.sandbox.tree import below, children, command, living, parents, trees, wait_until
 
 
+POLICY = {"timeout": 1}  # seconds; many of these attacks last as long as they may
+
+
 def mounts():
     return Path("/proc/self/mountinfo").read_text()
 
@@ -32,7 +35,9 @@ def temporary():
 # -- processes ended from outside ------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGSTOP], ids=lambda s: s.name)
+@pytest.mark.parametrize(
+    "signum", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGSTOP], ids=lambda s: s.name
+)
 @pytest.mark.parametrize("who", ["outer", "init", "zygote", "live", "checkpoint"])
 def test_a_process_ended_from_outside_costs_no_state(who, signum):
     if signum == signal.SIGSTOP and who in ("zygote", "checkpoint", "live"):
@@ -65,7 +70,10 @@ def test_a_process_ended_while_code_runs_is_one_error(who):
         sandbox.execute("1")
         tree = trees()[-1]
         timer = threading.Timer(
-            0.5, lambda: os.kill({"outer": tree.outer, "init": tree.init, "zygote": tree.zygote}.get(who, tree.states[0]), 9)
+            0.5,
+            lambda: os.kill(
+                {"outer": tree.outer, "init": tree.init, "zygote": tree.zygote}.get(who, tree.states[0]), 9
+            ),
         )
         timer.start()
         seen = sandbox.execute("lost = 1; import time; time.sleep(2)")
@@ -137,7 +145,9 @@ def test_nothing_outlives_the_owner(name):
     before = (mounts(), sockets(), temporary())
     process = owner(OWNER + ENDINGS[name])
     assert process.stdout.readline() == b"ready\n"
-    pids = [p for p in below(process.pid) if "sleep" in command(p) or "worker.py" in command(p) or "bwrap" in command(p)]
+    pids = [
+        p for p in below(process.pid) if "sleep" in command(p) or "worker.py" in command(p) or "bwrap" in command(p)
+    ]
     if name.startswith("killed"):
         assert len(pids) >= 5
         time.sleep(0.3)
@@ -296,7 +306,7 @@ STUBBORN = {
 def test_code_that_does_not_end_is_stopped(victim, name):
     began = time.monotonic()
     seen = victim.execute("print('before', flush=True)\n" + STUBBORN[name])
-    assert 2.5 < time.monotonic() - began < 6
+    assert 0.9 < time.monotonic() - began < 4
     assert seen.error.ename == "TimedOut"
     assert "before" in seen.text
 

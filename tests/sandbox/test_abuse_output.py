@@ -7,6 +7,8 @@ import pytest
 
 from tests.sandbox.conftest import MIB
 
+POLICY = {"timeout": 2}  # seconds; many of these attacks last as long as they may
+
 FLOODS = {
     "lines": "while True: print('x' * 70)",
     "small_writes": "import sys\nwhile True: sys.stdout.write('x')",

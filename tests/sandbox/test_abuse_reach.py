@@ -149,7 +149,9 @@ def test_kernel_settings_cannot_be_written(victim, path):
 
 
 def test_setuid_programs_give_no_rights(victim):
-    text = out(victim, "print([l for l in open('/proc/self/status') if l.startswith(('Cap', 'NoNewPrivs', 'Seccomp:'))])")
+    text = out(
+        victim, "print([l for l in open('/proc/self/status') if l.startswith(('Cap', 'NoNewPrivs', 'Seccomp:'))])"
+    )
     assert text.count("0000000000000000") == 5
     assert "NoNewPrivs:\\t1" in text
     assert "Seccomp:\\t2" in text
@@ -197,7 +199,13 @@ def test_datagrams_go_nowhere(victim, family):
 
 
 def test_names_are_not_resolved(victim):
-    assert refused(victim, "import socket; socket.getaddrinfo('secret.example.com', 80)") in ("EPERM", "-3", "-2", "-5", "gaierror")
+    assert refused(victim, "import socket; socket.getaddrinfo('secret.example.com', 80)") in (
+        "EPERM",
+        "-3",
+        "-2",
+        "-5",
+        "gaierror",
+    )
 
 
 @pytest.mark.parametrize(
@@ -227,7 +235,10 @@ def test_abstract_sockets_of_other_programs_are_not_there(victim):
 
 def test_two_sandboxes_share_no_folder_and_no_process(victim, own):
     assert own.execute("import os; os.mkdir('/tmp/other'); open('/dev/shm/other', 'w').close()").error is None
-    assert out(victim, "import os; print(os.path.exists('/tmp/other'), os.path.exists('/dev/shm/other'))") == "False False\n"
+    assert (
+        out(victim, "import os; print(os.path.exists('/tmp/other'), os.path.exists('/dev/shm/other'))")
+        == "False False\n"
+    )
 
 
 def test_the_callers_folders_are_not_shown_by_the_mount_table(victim):
@@ -235,4 +246,6 @@ def test_the_callers_folders_are_not_shown_by_the_mount_table(victim):
     points = [line.split()[4] for line in table.splitlines()[:-1]]
     assert "/home" not in points
     assert os.path.expanduser("~") not in points
-    assert all(" ro," in line or "tmpfs" in line or "proc" in line or "dev" in line for line in table.splitlines() if line)
+    assert all(
+        " ro," in line or "tmpfs" in line or "proc" in line or "dev" in line for line in table.splitlines() if line
+    )

@@ -97,7 +97,7 @@ exec "$1" -B {launch.HERE / "worker.py"} "${{@: -1}}"
 def test_user_namespaces_used_up_by_a_setting_are_named():
     if subprocess.run(["unshare", "-Ur", "true"], capture_output=True).returncode:
         pytest.skip("unshare does not work here")
-    command = "echo 0 > /proc/sys/user/max_user_namespaces; exec \"$@\""
+    command = 'echo 0 > /proc/sys/user/max_user_namespaces; exec "$@"'
     one_sentence(run(TRY, "unshare", "-Ur", "sh", "-c", command, "sh"), "user namespaces", "sysctl")
 
 

@@ -64,7 +64,20 @@ open('AGENTS.md', 'w').write('x'); os.mkdir('.vscode'); open('conftest.py', 'w')
     assert digest(folder) == before
 
 
-STRANGE = [b"new\nline", b"not\xffutf8", b"x" * 255, b" ", b"-rf", b"a'b\"c", b"*", b"\x1b[31mred", b"\xe2\x80\xaeevil", "é😀".encode(), b"~", b"$(id)"]
+STRANGE = [
+    b"new\nline",
+    b"not\xffutf8",
+    b"x" * 255,
+    b" ",
+    b"-rf",
+    b"a'b\"c",
+    b"*",
+    b"\x1b[31mred",
+    b"\xe2\x80\xaeevil",
+    "é😀".encode(),
+    b"~",
+    b"$(id)",
+]
 
 
 def test_any_name_is_copied(folder):
@@ -93,7 +106,9 @@ def test_links_pipes_sockets_and_sparse_files_hold_nothing_up(folder):
     server = socket.socket(socket.AF_UNIX)
     os.chdir(folder)
     server.bind("sock")
-    text = inside(folder, "import os; print(sorted(os.listdir('.'))); print(os.path.getsize('sparse'), os.path.exists('out'))")
+    text = inside(
+        folder, "import os; print(sorted(os.listdir('.'))); print(os.path.getsize('sparse'), os.path.exists('out'))"
+    )
     server.close()
     assert text == f"['dangling', 'loop', 'out', 'sparse', 'up']\n{2**40} False"
 
@@ -105,7 +120,9 @@ def test_what_cannot_be_read_is_left_out(folder):
     (folder / "closed").chmod(0)
     (folder / "room").mkdir(0)
     (folder / "open").write_text("y")
-    text = inside(folder, "import os; print(open('open').read(), 'closed' in os.listdir('.') and os.path.getsize('closed'))")
+    text = inside(
+        folder, "import os; print(open('open').read(), 'closed' in os.listdir('.') and os.path.getsize('closed'))"
+    )
     (folder / "room").chmod(0o700)
     assert text in ("y False", "y 0")
 
@@ -117,7 +134,10 @@ def test_a_hard_link_to_a_secret_is_only_its_content(folder):
     assert inside(folder, "import os; print(os.listdir('.'))") == "['settings']"
 
 
-@pytest.mark.parametrize("name", [".env", ".env.local", "server.pem", "ID_RSA", "id_ed25519.pub", ".netrc", ".pypirc", "credentials.json", "a.key"])
+@pytest.mark.parametrize(
+    "name",
+    [".env", ".env.local", "server.pem", "ID_RSA", "id_ed25519.pub", ".netrc", ".pypirc", "credentials.json", "a.key"],
+)
 def test_names_of_secrets_are_left_out_with_a_note(folder, name):
     (folder / name).write_text("canary")
     (folder / "data.csv").write_text("1")
@@ -180,7 +200,9 @@ def test_a_masked_folder_takes_no_memory(large):
     assert inside(large, code) in ("30", "28")
 
 
-@pytest.mark.parametrize("name", ["~", "/", "/tmp", "/usr", "/etc", "/proc", "/sys", "/dev", "/dev/shm", "/run", "/home", "/var", sys.prefix])
+@pytest.mark.parametrize(
+    "name", ["~", "/", "/tmp", "/usr", "/etc", "/proc", "/sys", "/dev", "/dev/shm", "/run", "/home", "/var", sys.prefix]
+)
 def test_a_folder_that_is_no_project_is_not_shown(name, tmp_path):
     path = os.path.realpath(os.path.expanduser(name))
     if not os.path.isdir(path):
@@ -240,7 +262,9 @@ print(pkg.value, os.listdir({str(project / ".git")!r}), os.access({str(project /
 
 def test_an_environment_inside_the_working_folder_works(folder):
     """`python -m venv .venv` in the project, and the notebook in the project too."""
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", "--system-site-packages", folder / ".venv"], check=True)
+    subprocess.run(
+        [sys.executable, "-m", "venv", "--without-pip", "--system-site-packages", folder / ".venv"], check=True
+    )
     (folder / "data.csv").write_text("5")
     paths = os.pathsep.join(p for p in sys.path if p)
     code = """

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from jupyter_codeagent.sandbox import gate, markup
 
 MIB = 2**20
-quick = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+quick = settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 def valid(outputs):
@@ -42,7 +42,17 @@ def encoded(data):
 # -- messages of any shape -------------------------------------------------------------------------
 
 texts = st.text(st.characters(codec=None), max_size=60) | st.sampled_from(
-    ["\x1b]8;;http://x\x07y\x1b]8;;\x07", "\x1b[2J", "\x9b31m", "\ud800", "\u202e", "<script>", "x" * 5000, "a\rb", "\0"]
+    [
+        "\x1b]8;;http://x\x07y\x1b]8;;\x07",
+        "\x1b[2J",
+        "\x9b31m",
+        "\ud800",
+        "\u202e",
+        "<script>",
+        "x" * 5000,
+        "a\rb",
+        "\0",
+    ]
 )
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | texts | st.binary(max_size=8),
@@ -63,7 +73,12 @@ messages = st.fixed_dictionaries(
 
 
 @quick
-@given(st.lists(st.tuples(st.sampled_from(["display", "clear", "out", "err", "raw"]), messages, st.binary(max_size=80)), max_size=12))
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["display", "clear", "out", "err", "raw"]), messages, st.binary(max_size=80)),
+        max_size=12,
+    )
+)
 def test_any_messages_make_a_valid_notebook(steps):
     collector = gate.Collector()
     for what, message, data in steps:
@@ -141,7 +156,14 @@ def test_cleaned_text_is_bounded_and_has_no_controls(text, limit):
 
 
 @quick
-@given(st.lists(st.sampled_from(["\x1b", "[", "]", "0", ";", "31m", "m", "\x07", "\\", "\x9b", "P", "_", "^", "a", "\n", " ", "?", "\r"]), max_size=30))
+@given(
+    st.lists(
+        st.sampled_from(
+            ["\x1b", "[", "]", "0", ";", "31m", "m", "\x07", "\\", "\x9b", "P", "_", "^", "a", "\n", " ", "?", "\r"]
+        ),
+        max_size=30,
+    )
+)
 def test_only_colours_are_left_of_escapes(parts):
     import re
 
@@ -247,7 +269,9 @@ def test_other_kinds_of_output_do_not_pass(mime):
 
 def test_metadata_is_ours():
     collector = gate.Collector()
-    collector.display({"kind": "display_data", "data": {"text/plain": "x"}, "metadata": {"isolated": True}, "transient": {"a": 1}})
+    collector.display(
+        {"kind": "display_data", "data": {"text/plain": "x"}, "metadata": {"isolated": True}, "transient": {"a": 1}}
+    )
     assert collector.outputs() == [{"output_type": "display_data", "data": {"text/plain": "x"}, "metadata": {}}]
 
 
@@ -296,7 +320,11 @@ def test_an_image_is_what_it_says(mime, data, passes):
 
 
 @quick
-@given(st.binary(max_size=120), st.sampled_from(["image/png", "image/jpeg"]), st.sampled_from([b"", b"\xff\xd8", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"]))
+@given(
+    st.binary(max_size=120),
+    st.sampled_from(["image/png", "image/jpeg"]),
+    st.sampled_from([b"", b"\xff\xd8", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"]),
+)
 def test_any_image_bytes_pass_or_do_not(data, mime, start):
     found = gate.image(mime, encoded(start + data))
     assert found is None or base64.b64decode(found, validate=True) == start + data
@@ -346,7 +374,12 @@ def test_ten_megabytes_of_the_worst_pass_in_bounded_time(name, door):
         outputs = [gate.error_output(found)]
     else:
         if door == "display":
-            collector.display({"kind": "display_data", "data": {"text/plain": text, "text/html": text, "text/markdown": text, "image/png": text}})
+            collector.display(
+                {
+                    "kind": "display_data",
+                    "data": {"text/plain": text, "text/html": text, "text/markdown": text, "image/png": text},
+                }
+            )
         else:
             data = text.encode("utf-8", "replace")
             step = len(data) if door == "stream" else 2**16
@@ -359,7 +392,18 @@ def test_ten_megabytes_of_the_worst_pass_in_bounded_time(name, door):
 
 
 def test_nested_html_of_the_largest_size_is_quick():
-    for unit in ("<div>", "<table><tr><td>", "<b><i>", "<p><table>", "</b>", "<!--", "<td", "<a><b></a></b>", "<ul><li>", "<x>"):
+    for unit in (
+        "<div>",
+        "<table><tr><td>",
+        "<b><i>",
+        "<p><table>",
+        "</b>",
+        "<!--",
+        "<td",
+        "<a><b></a></b>",
+        "<ul><li>",
+        "<x>",
+    ):
         began = time.process_time()
         gate.html((unit * markup.LARGEST)[: markup.LARGEST])
         assert time.process_time() - began < 3, unit
@@ -391,7 +435,9 @@ def test_updates_do_not_smuggle_in_more_images():
     for n in range(200):
         collector.display({"kind": "display_data", "data": {"text/plain": "x"}, "display_id": str(n)})
     for n in range(200):
-        collector.display({"kind": "display_data", "data": {"image/png": encoded(png(5, 5))}, "display_id": str(n), "update": True})
+        collector.display(
+            {"kind": "display_data", "data": {"image/png": encoded(png(5, 5))}, "display_id": str(n), "update": True}
+        )
     assert sum("image/png" in o["data"] for o in collector.outputs()) <= gate.IMAGES
 
 
@@ -399,14 +445,18 @@ def test_a_figure_that_is_redrawn_counts_once():
     collector = gate.Collector()
     collector.display({"kind": "display_data", "data": {"image/png": encoded(png(5, 5))}, "display_id": "a"})
     for n in range(300):
-        collector.display({"kind": "display_data", "data": {"image/png": encoded(png(5, 6 + n))}, "display_id": "a", "update": True})
+        collector.display(
+            {"kind": "display_data", "data": {"image/png": encoded(png(5, 6 + n))}, "display_id": "a", "update": True}
+        )
     assert collector.left_out == 0
     assert gate.png_size(base64.b64decode(collector.outputs()[0]["data"]["image/png"])) == (5, 305)
 
 
 def test_the_table_of_a_frame_passes_whole():
     pandas = pytest.importorskip("pandas")
-    frame = pandas.DataFrame({"a<b": [1, 2], "c": ["x & y", "<script>"]}, index=pandas.MultiIndex.from_tuples([("p", 1), ("p", 2)]))
+    frame = pandas.DataFrame(
+        {"a<b": [1, 2], "c": ["x & y", "<script>"]}, index=pandas.MultiIndex.from_tuples([("p", 1), ("p", 2)])
+    )
     text = gate.html(frame.to_html(notebook=True))
     assert text.count("<tr>") == 3
     assert text.count("<td>") == 4
