@@ -45,7 +45,7 @@ class FrontEnd:
     """A kernel, driven as a notebook front end does: metadata, input allowed, updates in place."""
 
     def __init__(self, client, manager):
-        self.client, self.manager = client, manager
+        self.client, self.manager, self.replies = client, manager, {}
 
     def send(self, code, allow_stdin=True):
         return self.client.execute(code, allow_stdin=allow_stdin)
@@ -71,7 +71,10 @@ class FrontEnd:
                 break
             if during is not None and during(cell):
                 during = None
-        cell.reply = self.client.get_shell_msg(timeout=timeout)["content"]
+        while request not in self.replies:  # a slow kernel answers "are you ready?" several times
+            message = self.client.get_shell_msg(timeout=timeout)
+            self.replies[message["parent_header"].get("msg_id")] = message["content"]
+        cell.reply = self.replies[request]
         return cell
 
 
