@@ -1,4 +1,5 @@
 """Using up the machine: processes, memory in every shape, disk, descriptors, processors."""
+# ruff: noqa: E501 - an attack is read best where its parts stand side by side
 
 import os
 import time
@@ -101,28 +102,28 @@ for _ in range(100):
 
 
 MEMORY = {
-    "heap": "data = bytearray(3 << 30)",
+    "heap": "data = bytearray(4 << 30)",
     "heap_in_steps": "data = []\nwhile True: data.append(bytearray(1 << 20))",
     "list": "data = [0] * (1 << 32)",
-    "text": "data = 'x' * (3 << 30)",
-    "numpy": "import numpy; data = numpy.ones(3 << 27)",
-    "number": "data = 1 << (8 * (3 << 30))",
+    "text": "data = 'x' * (4 << 30)",
+    "numpy": "import numpy; data = numpy.ones(4 << 27)",
+    "number": "data = 1 << (8 * (4 << 30))",
     "recursion_of_lists": "data = [0]\nwhile True: data += data",
-    "shared": "import mmap\nm = mmap.mmap(-1, 3 << 30)\nfor i in range(0, 3 << 30, 4096): m[i] = 1",
+    "shared": "import mmap\nm = mmap.mmap(-1, 4 << 30)\nfor i in range(0, 4 << 30, 4096): m[i] = 1",
     "grows_down": (
-        "import mmap\nm = mmap.mmap(-1, 3 << 30, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x100)\n"
-        "for i in range(0, 3 << 30, 4096): m[i] = 1"
+        "import mmap\nm = mmap.mmap(-1, 4 << 30, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x100)\n"
+        "for i in range(0, 4 << 30, 4096): m[i] = 1"
     ),
     "many_processes": (
         "import os, time\nfor _ in range(8):\n    if not os.fork():\n        data = bytearray(300 << 20)\n        time.sleep(100)\ntime.sleep(100)"
     ),
-    "a_program": "!python3 -c \"import mmap; m = mmap.mmap(-1, 3 << 30); [m.__setitem__(i, 1) for i in range(0, 3 << 30, 4096)]\"",
+    "a_program": "!python3 -c \"import mmap; m = mmap.mmap(-1, 4 << 30); [m.__setitem__(i, 1) for i in range(0, 4 << 30, 4096)]\"",
     "main_thread_ended": """
 import ctypes, mmap, os, threading, time
 def eat():
     time.sleep(0.2)
-    m = mmap.mmap(-1, 3 << 30)
-    for i in range(0, 3 << 30, 4096): m[i] = 1
+    m = mmap.mmap(-1, 4 << 30)
+    for i in range(0, 4 << 30, 4096): m[i] = 1
     time.sleep(100)
 if os.fork() == 0:
     os.setsid()

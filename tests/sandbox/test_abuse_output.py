@@ -1,4 +1,5 @@
 """Floods of output: everything that comes out is bounded, and the sandbox is usable afterwards."""
+# ruff: noqa: E501 - an attack is read best where its parts stand side by side
 
 import time
 

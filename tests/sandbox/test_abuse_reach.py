@@ -1,4 +1,5 @@
 """Reading secrets, leaving the folder, the network, other programs: nothing of the machine is within reach."""
+# ruff: noqa: E501 - an attack is read best where its parts stand side by side
 
 import os
 import socket

@@ -1,4 +1,5 @@
 """A sandbox that cannot be had is one sentence with what to do; code is never executed without one."""
+# ruff: noqa: E501 - an attack is read best where its parts stand side by side
 
 import os
 import subprocess
