@@ -239,7 +239,7 @@ def facts(trajectory: Trajectory, seconds: float | None, costs: bool) -> str:
     usage = trajectory.usage
     total = usage.input_tokens + usage.output_tokens + usage.cache_read_tokens
     if costs and total:
-        parts.append(f"{total:,} tokens" + (f", ${usage.cost:.4f}" if usage.cost is not None else ""))
+        parts.append(f"{total:,} tokens" + (f", ${usage.cost:.4f}" if usage.cost else ""))
     if trajectory.tier:
         parts.append(f"sandbox tier {trajectory.tier}")
     return DOT.join(parts)
