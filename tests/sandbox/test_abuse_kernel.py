@@ -231,7 +231,7 @@ def test_the_zygote_and_checkpoints_are_out_of_reach_of_the_code(victim, way):
     seen = victim.execute(TOOLS.replace("WAY", WAYS[way]))
     assert seen.error is None, seen.error
     assert seen.text == "[]\n"
-    assert trees() == before
+    assert set(before[0].all) <= set(trees()[0].all)  # further copies may have been made meanwhile
 
 
 def test_signals_to_ones_own_processes_still_work(victim):
