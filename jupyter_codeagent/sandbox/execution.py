@@ -34,10 +34,14 @@ class Execution:
         Limits.
     others : callable
         Returns the pids of all processes that count towards the limits.
+    kernel : callable
+        Returns the bytes that count beside those of the processes.
     """
 
-    def __init__(self, state: State, policy: SandboxPolicy, others: Callable[[], list[int]]) -> None:
-        self.state, self.policy, self.others = state, policy, others
+    def __init__(
+        self, state: State, policy: SandboxPolicy, others: Callable[[], list[int]], kernel: Callable[[], int]
+    ) -> None:
+        self.state, self.policy, self.others, self.kernel = state, policy, others, kernel
         self.collector = gate.Collector()
         self.received = 0
         self.reason = ""  # why it is being stopped: an ename of ours
@@ -160,7 +164,7 @@ class Execution:
         """End what uses too much memory, or has been at the process limit for a while (a fork bomb stays there)."""
         if len(pids) < self.policy.processes - 8:
             self.crowded = now
-            if memory(pids, self.policy.memory) <= self.policy.memory:
+            if memory(pids, self.policy.memory) + self.kernel() <= self.policy.memory:
                 return
             self.reason = "OutOfMemory"
         elif now - self.crowded > CROWDED:

@@ -161,7 +161,7 @@ class Sandbox:
             if values:
                 self._send(live, values)
             supervisor.dirty = supervisor.dirty or not inert(code)
-            execution = self._execution = Execution(live, self.policy, supervisor.users)
+            execution = self._execution = Execution(live, self.policy, supervisor.users, supervisor.kernel_memory)
             try:
                 for seen in execution.run(code):
                     if execution.over:
@@ -320,7 +320,7 @@ class Sandbox:
         """Execute in a state that is not the live one."""
         before = set(self.supervisor.inside()) - {state.pid}
         others = lambda: [pid for pid in self.supervisor.inside() if pid not in before]  # noqa: E731
-        self._execution = Execution(state, self.policy, others)
+        self._execution = Execution(state, self.policy, others, self.supervisor.kernel_memory)
         try:
             return list(self._execution.run(code))[-1]
         finally:
@@ -336,7 +336,7 @@ class Sandbox:
             return
         try:
             if supervisor.live is not None and supervisor.zygote is not None and supervisor.zygote.alive:
-                used = memory(supervisor.users(), self.policy.memory)
+                used = memory(supervisor.users(), self.policy.memory) + supervisor.kernel_memory()
                 if used > self.policy.memory:
                     supervisor.notes.append(f"Processes left running used {used // MIB:,} MiB and were ended.")
                     supervisor.live.kill()

@@ -23,6 +23,7 @@ from jupyter_codeagent.sandbox.values import Parcel
 FRAME = 16 * 2**20  # bytes of one message; the worker keeps well below it
 HANDSHAKE = 3.0  # seconds for a fork, or for any other request that executes nothing
 UNPACK = 120.0  # seconds for values to be rebuilt
+SOCKET, INODE = 2**18, 2**10  # bytes of the kernel's memory that one may take
 SHIELDS = 1200  # filters on one process; the kernel takes 32,768 instructions in all
 ROOM = 1.0  # seconds to wait for a free place under the process limit
 UNSAFE_THREADS = re.compile(r"polars|tokio")  # pools that hang in every fork made after their first use
@@ -334,6 +335,21 @@ def memory(pids: Sequence[int], limit: int) -> int:
     views = [view for view in map(_view, pids) if view]
     resident = sum(_number(f"{view}/statm", 1) for view in views) * os.sysconf("SC_PAGE_SIZE")
     return resident if resident <= limit else sum(_proportional(view) for view in views)
+
+
+def kernel_memory(pid: int, folders: Sequence[str]) -> int:
+    """Return the bytes that the kernel may hold for the sandbox of `pid`: buffers of sockets, and empty files.
+
+    They count for no process and no file system; both are estimates from above.
+    """
+    used = 0
+    with contextlib.suppress(OSError, IndexError, ValueError):  # it ended meanwhile
+        with open(f"/proc/{pid}/net/sockstat") as file:
+            used += int(file.readline().split()[2]) * SOCKET
+        for folder in folders:
+            found = os.statvfs(f"/proc/{pid}/root{folder}")
+            used += (found.f_files - found.f_ffree) * INODE
+    return used
 
 
 def _number(path: str, field: int) -> int:

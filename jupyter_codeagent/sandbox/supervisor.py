@@ -17,7 +17,7 @@ from jupyter_codeagent.sandbox.execution import Execution
 from jupyter_codeagent.sandbox.launch import launch, memory_file
 from jupyter_codeagent.sandbox.policy import SandboxPolicy
 from jupyter_codeagent.sandbox.shelter import uninterrupted
-from jupyter_codeagent.sandbox.state import SHIELDS, Full, Gone, State, descendants, readable
+from jupyter_codeagent.sandbox.state import SHIELDS, Full, Gone, State, descendants, kernel_memory, readable
 from jupyter_codeagent.sandbox.values import Parcel
 from jupyter_codeagent.sandbox.workspace import plan
 
@@ -65,6 +65,7 @@ class Supervisor:
         self.policy = policy
         self.facts: dict[str, str] = {}
         self.files_note = ""
+        self.folders: tuple[str, ...] = ()
         self.notes: list[str] = []
         self.process: subprocess.Popen[bytes] | None = None
         self.zygote: State | None = None
@@ -105,6 +106,7 @@ class Supervisor:
         self.policy.check()
         workspace = plan(self.policy.workspace, self.policy.files)
         self.files_note = workspace.note
+        self.folders = ("/tmp", "/dev/shm", workspace.path)  # noqa: S108 - those inside that can be written
         ours, theirs = socket.socketpair()
         zygote = State(ours, -1, -1, None)
         try:
@@ -242,6 +244,8 @@ class Supervisor:
         try:
             self.sweep()
             self.bury()
+            if self.kernel_memory() > self.policy.memory // 2:
+                raise Gone("its folders are full of files")
             self.branch(point)
         except (Gone, gate.Violation) as error:
             self.rebuild(point.log, f"A state was lost ({error})")
@@ -292,7 +296,7 @@ class Supervisor:
             if cell.parcel is not None:
                 self.live.give(cell.parcel)
             if cell.code is not None:
-                execution = Execution(self.live, self.policy, self.users)
+                execution = Execution(self.live, self.policy, self.users, self.kernel_memory)
                 for _ in execution.run(cell.code):
                     pass
                 if execution.died:
@@ -317,6 +321,10 @@ class Supervisor:
         """Return the pids of the processes that belong to the code: the live state and all that it started."""
         keep = {state.pid for state in self.protected()}
         return [pid for pid in self.inside() if pid not in keep]
+
+    def kernel_memory(self) -> int:
+        """Return the bytes that the kernel may hold for the code, beside its processes."""
+        return kernel_memory(self.zygote.pid, self.folders) if self.zygote is not None else 0
 
     def sweep(self, spared: Sequence[int] = ()) -> None:
         """End what attempts left behind: daemons, children, fork bombs.

@@ -142,6 +142,7 @@ class Worker:
         self.shell: Any = None
         self.caught: dict[str, Any] | None = None
         self.text_cap = TEXT_CAP
+        self.executed = False  # this very process has run code
         self.earlier: set[int | None] = set()  # threads that were there before the cell
 
     # -- the zygote -----------------------------------------------------------------------------
@@ -284,6 +285,7 @@ class Worker:
                 self.execute(request["code"], request["id"])
 
     def fork(self, fds: list[int]) -> None:
+        self.reap([])
         before_fork()
         threads = sorted({comm(task) for task in os.listdir("/proc/self/task")})
         try:
@@ -297,7 +299,7 @@ class Worker:
             self.channel.send({"op": "forked" if child > 0 else "refused", "threads": threads})
             return
         self.channel.socket.close()
-        self.pid = os.getpid()
+        self.pid, self.executed = os.getpid(), False
         os.setsid()
         fds = [move_up(fd) for fd in fds]  # the code may have closed 1 and 2, whose numbers are then given anew
         self.channel = Channel(fds[0])
@@ -321,12 +323,15 @@ class Worker:
                 os._exit(70)  # fail closed: the supervisor sees the end of this state
 
     def reap(self, pids: list[int]) -> int | None:
-        """Clear ended copies away; return the last one's exit status as subprocess gives it. The code's own stay."""
+        """Clear ended children away; return the last of `pids`' exit status as subprocess gives it.
+
+        A process that has executed code leaves the code's own children alone; zygote and copies clear away all.
+        """
         code = None
-        for pid in pids:
+        for target in pids if self.executed else [-1]:
             with contextlib.suppress(ChildProcessError):
-                found, status = os.waitpid(pid, os.WNOHANG)
-                code = os.waitstatus_to_exitcode(status) if found else None
+                while (ended := os.waitpid(target, os.WNOHANG))[0]:
+                    code = os.waitstatus_to_exitcode(ended[1]) if ended[0] in pids else code
         return code
 
     def receive_values(self, index: dict[str, Any], fd: int) -> None:
@@ -348,7 +353,7 @@ class Worker:
 
     def execute(self, code: str, identity: int) -> None:
         """Run a cell and send what it does; the last message is ``done``."""
-        self.caught = None
+        self.caught, self.executed = None, True
         self.earlier = {thread.ident for thread in threading.enumerate() if thread is not threading.main_thread()}
         before = {name: id(value) for name, value in self.shell.user_ns.items()}
         names: dict[str, str] = {}
