@@ -227,8 +227,10 @@ import subprocess, sys
 subprocess.Popen([sys.executable, '-c', '''
 import mmap, time
 time.sleep(0.5)
-m = mmap.mmap(-1, 2 << 30)
-for i in range(0, 2 << 30, 4096): m[i] = 1
+m = mmap.mmap(-1, 4 << 30)
+for i in range(0, 4 << 30, 4096):
+    m[i] = 1
+    if i % (256 << 20) == 0: time.sleep(0.2)
 time.sleep(1000)
 '''], start_new_session=True)
 """)
