@@ -10,9 +10,8 @@ from jupyter_codeagent.sandbox import Sandbox
 from tests.sandbox.conftest import MIB, small
 from tests.sandbox.tree import available, below, trees, wait_until
 
-SLACK = (
-    700 * MIB
-)  # what a bomb may use beyond the limit of 512 MiB before it is noticed, the machine's own noise included
+# what a bomb may use beyond the limit before it is noticed; other programs change what the machine has left, too
+SLACK = 1400 * MIB
 
 
 def end(sandbox, code):
