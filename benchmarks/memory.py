@@ -15,10 +15,16 @@ KIB = 1024
 def proportional(pids: Sequence[int]) -> float:
     """Return MiB of memory of all `pids` together: each page once, shared with others by its share; page tables too.
 
-    The kernel tells it of a sandbox's processes only to root, or after `sysctl kernel.yama.ptrace_scope` and more;
-    under other users the resident pages are counted, which counts shared ones several times.
+    Of a sandbox's processes the kernel tells it to root only. Under other users the resident pages are counted, which
+    counts shared ones several times.
     """
-    return sum(_of(Path(f"/proc/{pid}")) for pid in pids) / KIB
+    total = 0
+    for pid in pids:
+        try:
+            total += _of(Path(f"/proc/{pid}"))
+        except (ProcessLookupError, FileNotFoundError):
+            continue  # it was being cleared away
+    return total / KIB
 
 
 def _of(process: Path) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -68,12 +69,17 @@ def imports(quick: bool) -> Iterator[Row]:
         "models": "from jupyter_codeagent import Agent, Sandbox, get_model",
         "solve": "from jupyter_codeagent import solve",
     }
-    found = interleave(rounds, **{name: process(line) for name, line in lines.items()})
+    with tempfile.TemporaryDirectory(prefix="bench") as folder:
+        # compiled modules of their own: an installed package has them, a checkout may not
+        kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+        environment = {**kept, "PYTHONPYCACHEPREFIX": folder}
+        found = interleave(rounds, **{name: process(line, environment) for name, line in lines.items()})
     for name, line in list(lines.items())[1:]:
         added = [a - b for a, b in zip(found[name], found["nothing"], strict=True)]
         yield Row(f"{line}: added to `python -c pass`", "ms", added, bar=50.0 if name == "package" else None)
 
 
-def process(line: str) -> Callable[[], float]:
+def process(line: str, environment: dict[str, str]) -> Callable[[], float]:
     """Return a subject that runs one line in an interpreter of its own."""
-    return lambda: milliseconds(lambda: subprocess.run([sys.executable, "-c", line], check=True))
+    command = [sys.executable, "-c", line]
+    return lambda: milliseconds(lambda: subprocess.run(command, env=environment, check=True))
