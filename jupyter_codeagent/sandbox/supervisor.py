@@ -86,7 +86,7 @@ class Supervisor:
             if self.zygote is None:
                 self.launch()
             elif not self.zygote.alive:
-                self.rebuild(self.log, "The sandbox's first process had ended")
+                self.log = self.rebuild(self.log, "The sandbox's first process had ended")
             if self.live is None or not self.live.alive:
                 self.recover()
         assert self.live is not None
@@ -96,10 +96,14 @@ class Supervisor:
         """Bring back a live state that ended while nothing was executed."""
         lost = self.log[len(self.safe.log) :] if self.dirty else []
         self.restore(self.safe)
-        if lost:
-            self.replay(lost)
+        if not lost:
+            return
+        if self.replay(lost) is None:
             self.log, self.dirty = [*self.log, *lost], True
             self.notes.append("The sandbox's process had ended after its last code, which was run again.")
+        else:
+            self.restore(self.safe)
+            self.notes.append("The sandbox's process had ended after its last code, whose effects are lost.")
 
     def launch(self) -> None:
         """Start bubblewrap and the zygote, check what is in force, and fork the first live state."""
@@ -246,27 +250,27 @@ class Supervisor:
             self.bury()
             if self.kernel_memory() > self.policy.memory // 2:
                 raise Gone("its folders are full of files")
-            self.branch(point)
+            self.log = self.branch(point)
         except (Gone, gate.Violation) as error:
-            self.rebuild(point.log, f"A state was lost ({error})")
-        self.log = list(point.log)
+            self.log = self.rebuild(point.log, f"A state was lost ({error})")
         if point is not self.safe:
             self.swap(point)
-        self.dirty = False
+        self.dirty = len(self.log) < len(point.log)
 
-    def branch(self, point: Point) -> None:
-        """Make a copy of `point` the live state, leaving what was live alone."""
+    def branch(self, point: Point) -> list[Cell]:
+        """Make a copy of `point` the live state, leaving what was live alone; return what led to it."""
         if point.usable:
             assert point.state is not None
             self.activate(point.state.fork())
-            return
+            return list(point.log)
         if self.zygote is None or point is self.origin:
             raise Gone("the first process ended")
         self.activate(self.zygote.fork())
-        self.replay(point.log)
+        done = self.remake(point.log)
         self.notes.append(
             f"Going back ran {len(point.log)} pieces of earlier code again: no copy of that state could be kept."
         )
+        return done
 
     def activate(self, state: State) -> None:
         """Make `state` the live one, unable to signal the others."""
@@ -278,19 +282,31 @@ class Supervisor:
             raise
         self.live = state
 
-    def rebuild(self, log: Sequence[Cell], why: str) -> None:
-        """Start a new sandbox and do again what led to the state."""
+    def rebuild(self, log: Sequence[Cell], why: str) -> list[Cell]:
+        """Start a new sandbox and do again what led to the state; return what could be done."""
         self.shut_down()
         try:
             self.launch()
-        except SandboxUnavailable as error:
+            done = self.remake(log)
+        except (SandboxUnavailable, Gone, gate.Violation) as error:
             raise SandboxDied(f"{why}, and a new sandbox could not be started: {error}") from error
-        self.replay(log)
-        again = f" and {len(log)} pieces of earlier code ran again" if log else ""
+        again = f" and {len(done)} pieces of earlier code ran again" if done else ""
         self.notes.append(f"{why}; a new sandbox was started{again}.")
+        return done
 
-    def replay(self, log: Sequence[Cell]) -> None:
-        """Do again in the live state what led to a state."""
+    def remake(self, log: Sequence[Cell]) -> list[Cell]:
+        """Do again in a pristine live state what led to a state; return it without what ended its process this time."""
+        done = list(log)
+        while (deadly := self.replay(done)) is not None:
+            done.remove(deadly)
+            self.notes.append("A piece of earlier code ended its process when it was run again, and was left out.")
+            assert self.zygote is not None
+            self.sweep()
+            self.activate(self.zygote.fork())
+        return done
+
+    def replay(self, log: Sequence[Cell]) -> Cell | None:
+        """Do things again in the live state; return the one that ended its process, if any did."""
         assert self.live is not None
         for cell in log:
             if cell.parcel is not None:
@@ -300,7 +316,10 @@ class Supervisor:
                 for _ in execution.run(cell.code):
                     pass
                 if execution.died:
-                    raise SandboxDied("Earlier code ended its process when it was run again; reset the sandbox.")
+                    live, self.live = self.live, None
+                    live.bury()
+                    return cell
+        return None
 
     # -- processes --------------------------------------------------------------------------------
 
