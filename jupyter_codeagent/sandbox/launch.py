@@ -23,6 +23,7 @@ from jupyter_codeagent.sandbox.policy import SandboxPolicy
 from jupyter_codeagent.sandbox.workspace import MASKS, Workspace, covers, skipped, too_wide
 
 HERE = Path(__file__).parent
+LOOK = 0.25  # seconds between two looks at idle sandboxes
 INSIDE = "/run/codeagent/worker.py"
 HOME = "/tmp/home"  # noqa: S108 - inside the sandbox's own, empty /tmp
 PACKAGES = ("site-packages", "dist-packages")
@@ -307,7 +308,7 @@ class Spawner(threading.Thread):
         """Be the thread; called by `start`."""
         while True:
             try:
-                job, future = self.jobs.get(timeout=1.0)
+                job, future = self.jobs.get(timeout=LOOK)
             except queue.Empty:
                 self.look()
                 continue

@@ -327,7 +327,7 @@ class Sandbox:
             self._execution = None
 
     def look_after(self) -> None:
-        """End what uses too much memory while nobody executes, or beside it; called once a second by the spawner."""
+        """End what uses too much memory while nobody executes, or beside it; called by the spawner, some times a second."""
         supervisor, process = self.supervisor, self.supervisor.process
         with contextlib.suppress(OSError, AssertionError, KeyError):  # it is being ended or replaced meanwhile
             if process is not None and memory(supervisor.inside(), supervisor.hold()) > supervisor.hold():
