@@ -40,7 +40,7 @@ def file() -> Path:
         for _ in weights.pull(known):
             pass
     except WeightsError as error:
-        pytest.skip(f"the embedded model's file cannot be fetched: {error}")
+        pytest.fail(f"the embedded model's file cannot be fetched: {error}")
     return weights.find(known)[1]
 
 
