@@ -195,6 +195,13 @@ print(tried(lambda: open('new', 'w')), tried(lambda: os.remove('f1')), tried(lam
     assert digest(large) == before
 
 
+def test_a_folder_shown_read_only_keeps_its_state(large):
+    """The inodes of the machine's own file system are no memory of the code's."""
+    with Sandbox(small(large, memory=256 * MIB)) as sandbox:
+        assert sandbox.execute("x = 1; import time; time.sleep(0.5)").error is None
+        assert sandbox.execute("x").text == "1\n"
+
+
 def test_a_masked_folder_takes_no_memory(large):
     (large / ".ssh").mkdir()
     code = "try: open('.ssh/x', 'wb').write(bytes(10**6))\nexcept OSError as e: print(e.errno)"
