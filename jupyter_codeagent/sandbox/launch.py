@@ -23,7 +23,7 @@ from jupyter_codeagent.sandbox.policy import SandboxPolicy
 from jupyter_codeagent.sandbox.workspace import MASKS, Workspace, covers, skipped, too_wide
 
 HERE = Path(__file__).parent
-LOOK = 0.25  # seconds between two looks at idle sandboxes
+ROUND = 0.25  # seconds between two looks at idle sandboxes
 INSIDE = "/run/codeagent/worker.py"
 HOME = "/tmp/home"  # noqa: S108 - inside the sandbox's own, empty /tmp
 PACKAGES = ("site-packages", "dist-packages")
@@ -82,6 +82,7 @@ def interpreter_paths() -> list[str]:
     return _outermost([*prefixes(), *code_paths()])
 
 
+@functools.cache
 def prefixes() -> list[str]:
     """Return the folders of the interpreter itself and of its virtual environment, outside the system's own."""
     paths = [sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix, sysconfig.get_paths()["stdlib"]]
@@ -308,7 +309,7 @@ class Spawner(threading.Thread):
         """Be the thread; called by `start`."""
         while True:
             try:
-                job, future = self.jobs.get(timeout=LOOK)
+                job, future = self.jobs.get(timeout=ROUND)
             except queue.Empty:
                 self.look()
                 continue

@@ -103,7 +103,7 @@ class Sandbox:
     def start(self) -> None:
         """Start now rather than at the first use; does nothing if it runs."""
         with self._turn() as supervisor:
-            supervisor.ready()
+            supervisor.start()
 
     def close(self) -> None:
         """End every process in it. A closed sandbox cannot be used again."""
@@ -327,7 +327,7 @@ class Sandbox:
             self._execution = None
 
     def look_after(self) -> None:
-        """End what uses too much memory while nobody executes, or beside it; called by the spawner, some times a second."""
+        """End what uses too much memory while nobody executes, or beside it; the spawner calls this."""
         supervisor, process = self.supervisor, self.supervisor.process
         with contextlib.suppress(OSError, AssertionError, KeyError):  # it is being ended or replaced meanwhile
             if process is not None and memory(supervisor.inside(), supervisor.hold()) > supervisor.hold():

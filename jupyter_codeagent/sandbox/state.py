@@ -176,10 +176,10 @@ class State:
         deadline = time.monotonic() + ROOM
         while True:
             child = begun or self.begin_fork()
-            begun = None
             try:
                 answer = self.wait("forked", "refused")
-                if answer["op"] == "forked":
+                # with threads of its own the code has gone on since an earlier fork was begun
+                if answer["op"] == "forked" and (begun is None or answer.get("running") == 0):
                     child.greet(answer)
                     return child
             except (Gone, gate.Violation) as error:
@@ -187,6 +187,9 @@ class State:
                 child.close()
                 raise Gone(str(error)) from error
             child.close()
+            if begun is not None:
+                begun = None
+                continue
             if time.monotonic() > deadline:
                 raise Full("no further process is possible")
             time.sleep(0.005)  # processes just killed still count

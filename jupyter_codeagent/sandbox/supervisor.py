@@ -80,13 +80,18 @@ class Supervisor:
 
     # -- starting and ending ----------------------------------------------------------------------
 
-    def ready(self) -> State:
-        """Return the live state, started or brought back if need be."""
+    def start(self) -> None:
+        """Have a zygote that lives; does nothing if there is one."""
         with uninterrupted():
             if self.zygote is None:
                 self.launch()
             elif not self.zygote.alive:
                 self.log = self.rebuild(self.log, "The sandbox's first process had ended")
+
+    def ready(self) -> State:
+        """Return the live state, started or brought back if need be."""
+        self.start()
+        with uninterrupted():
             if self.live is None or not self.live.alive:
                 self.recover()
         assert self.live is not None
@@ -106,7 +111,7 @@ class Supervisor:
             self.notes.append("The sandbox's process had ended after its last code, whose effects are lost.")
 
     def launch(self) -> None:
-        """Start bubblewrap and the zygote, check what is in force, and fork the first live state."""
+        """Start bubblewrap and the zygote, and check what is in force; the first live state is forked when needed."""
         self.policy.check()
         workspace = plan(self.policy.workspace, self.policy.files)
         self.files_note = workspace.note
@@ -129,7 +134,6 @@ class Supervisor:
                 raise Gone("the first process is not ours")
             self.facts = probe.check(zygote, self.policy)
             self.zygote = self.origin.state = zygote
-            self.activate(zygote.fork())
         except (Gone, gate.Violation) as error:
             zygote.close()
             said = complaint(self.process)
@@ -173,6 +177,9 @@ class Supervisor:
 
     def insure(self) -> Point:
         """Return a point equal to the live state, forking one if there is none."""
+        self.start()
+        if not self.dirty:
+            return self.safe  # the live state need not exist: it will be made from this one
         live = self.ready()
         if not self.dirty:
             return self.safe
@@ -287,6 +294,8 @@ class Supervisor:
         self.shut_down()
         try:
             self.launch()
+            assert self.zygote is not None
+            self.activate(self.zygote.fork())
             done = self.remake(log)
         except (SandboxUnavailable, Gone, gate.Violation) as error:
             raise SandboxDied(f"{why}, and a new sandbox could not be started: {error}") from error

@@ -27,6 +27,7 @@ import pickle
 import queue
 import re
 import resource
+import select
 import signal
 import socket
 import struct
@@ -41,6 +42,7 @@ PR_SET_DUMPABLE = 4
 SECCOMP_SET_MODE_FILTER = 1
 SECCOMP_FILTER_FLAG_TSYNC = 1
 SYS_SECCOMP = {"x86_64": 317, "aarch64": 277}
+IDLE = 0.02  # seconds without a request after which the zygote does what can wait
 PIECE = 2**18  # a longer text is sent in pieces of this many characters
 TEXT_CAP = 2**20  # characters kept of one text representation or traceback
 BINARY_CAP = 8 * 2**20  # characters kept of one encoded image
@@ -161,10 +163,13 @@ class Worker:
             os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: started["cpus"]])
         self.text_cap = min(TEXT_CAP, started["output"] // 4)
         self.unpack(started["workspace"])
+        gc.disable()
         self.make_shell()
-        gc.collect()
         gc.freeze()  # what is here stays: a collection in a fork need not touch, and so copy, its pages
+        gc.enable()
         self.channel.send({"op": "ready"})
+        if not select.select([self.channel.socket], [], [], IDLE)[0]:
+            self.warm_up()
         self.answer()
 
     def unpack(self, workspace: str) -> None:
@@ -231,6 +236,9 @@ class Worker:
             def _showtraceback(self, etype: Any, evalue: Any, stb: Any) -> None:
                 worker.failed(etype, evalue, [str(line) for line in stb])
 
+            def _format_exception_for_storage(self, exception: Any, *_: Any, **__: Any) -> list[str]:
+                return []  # for a history that is off; it would format every error a second time
+
             def show_usage_error(self, exc: Any) -> None:
                 worker.failed(type(exc), exc, [f"UsageError: {exc}"])
 
@@ -256,14 +264,21 @@ class Worker:
         sys.stdin = open(os.devnull)  # noqa: SIM115 - for the life of the process
         sys.stdout = Stream(self, b"o", 1)
         sys.stderr = Stream(self, b"e", 2)
-        # The first execution of a shell imports and caches a lot; every state inherits that for free.
+        self.rehearse("1")
+
+    def rehearse(self, code: str) -> None:
+        """Run a cell for what it loads and caches, which every fork then has for nothing."""
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             self.send = lambda message: None  # type: ignore[method-assign]
-            self.shell.run_cell("1", store_history=False)
-            self.shell.run_cell("1/0", store_history=False)
+            self.shell.run_cell(code, store_history=False)
             del self.send
         self.caught = None
         self.shell.user_ns.pop("_", None)
+
+    def warm_up(self) -> None:
+        """Format a first error, which takes much longer than the next ones; only while nobody waits."""
+        self.rehearse("1/0")
+        gc.freeze()
 
     # -- requests -------------------------------------------------------------------------------
 
@@ -288,6 +303,7 @@ class Worker:
         self.reap([])
         before_fork()
         threads = sorted({comm(task) for task in os.listdir("/proc/self/task")})
+        running = threading.active_count() - 1
         try:
             child = os.fork()
         except OSError as error:  # ended processes count until the kernel has cleared them away
@@ -296,7 +312,7 @@ class Worker:
         if child:
             for fd in fds:
                 os.close(fd)
-            self.channel.send({"op": "forked" if child > 0 else "refused", "threads": threads})
+            self.channel.send({"op": "forked" if child > 0 else "refused", "threads": threads, "running": running})
             return
         self.channel.socket.close()
         self.pid, self.executed = os.getpid(), False

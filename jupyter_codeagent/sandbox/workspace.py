@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import fnmatch
+import functools
 import io
 import os
 import pwd
+import re
 import shlex
 import stat
 import sys
@@ -44,6 +46,7 @@ SECRETS = (
     ".env", ".env.*", "*.pem", "*.key", "*.p12", "*.pfx", "id_rsa*", "id_ed25519*", "id_ecdsa*", ".netrc", ".npmrc",
     ".pypirc", "credentials", "credentials.json", "*.kdbx", ".aws", ".ssh", ".gnupg", ".azure", ".kube",
 )  # fmt: skip
+_SECRET = re.compile("|".join(fnmatch.translate(pattern) for pattern in SECRETS))
 
 
 @dataclass
@@ -81,7 +84,7 @@ class Workspace:
 
 def secret(name: str) -> bool:
     """Say whether a file's or folder's name is one that secrets have."""
-    return any(fnmatch.fnmatchcase(name.lower(), pattern) for pattern in SECRETS)
+    return _SECRET.match(name.lower()) is not None
 
 
 def skipped(path: str, workspace: str) -> bool:
@@ -97,6 +100,7 @@ def too_wide(folder: Path) -> bool:
     return any(folder == home or folder in home.parents for home in homes) or str(folder) in WIDE or of_system(folder)
 
 
+@functools.cache
 def of_system(folder: Path) -> bool:
     """Say whether a folder belongs to the system or to the interpreter, so that nothing may be put in its place."""
     paths = sysconfig.get_paths()
