@@ -115,7 +115,8 @@ class Supervisor:
         self.policy.check()
         workspace = plan(self.policy.workspace, self.policy.files)
         self.files_note = workspace.note
-        self.folders = ("/tmp", "/dev/shm", workspace.path)  # noqa: S108 - those inside that can be written
+        own = () if workspace.path in workspace.binds else (workspace.path,)
+        self.folders = ("/tmp", "/dev/shm", *own)  # noqa: S108 - those inside that can be written
         ours, theirs = socket.socketpair()
         zygote = State(ours, -1, -1, None)
         try:
