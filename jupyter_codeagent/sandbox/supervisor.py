@@ -184,6 +184,7 @@ class Supervisor:
         live = self.ready()
         if not self.dirty:
             return self.safe
+        self.bury()
         with uninterrupted():
             point = Point(self.freeze(live), tuple(self.log))
             self.points.append(point)

@@ -293,7 +293,8 @@ def test_checkpoints_nest(sandbox):
 def test_rollback_ends_daemons_of_the_attempt(sandbox):
     here = sandbox.checkpoint()
     sandbox.execute(
-        "import subprocess\nsubprocess.Popen(['sh', '-c', 'setsid sleep 1000 & setsid sleep 1000 & wait'], start_new_session=True)"
+        "import subprocess\ndaemons = 'setsid sleep 1000 & setsid sleep 1000 & wait'\n"
+        "subprocess.Popen(['sh', '-c', daemons], start_new_session=True)"
     )
     assert len(sandbox.supervisor.users()) >= 3
     sandbox.rollback(here)
@@ -443,6 +444,12 @@ def test_a_closed_sandbox_says_so(tmp_path):
     assert not any(os.path.exists(f"/proc/{pid}") for pid in pids)
     with pytest.raises(SandboxDied, match="closed"):
         sandbox.execute("1")
+
+
+def test_errors_in_a_row_do_not_fill_the_sandbox(sandbox):
+    for _ in range(80):  # more than the process limit
+        assert ends(sandbox, "1/0") == "ZeroDivisionError"
+    assert sandbox.supervisor.notes == []
 
 
 def test_many_attempts_leave_no_descriptors_and_no_processes(sandbox):
