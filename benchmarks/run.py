@@ -4,6 +4,7 @@
     python benchmarks/run.py --quick            # fewer repetitions, about 2 minutes
     python benchmarks/run.py --only loop start  # some of it; --list names them
     python benchmarks/run.py --json FILE        # every figure, with the machine and its load
+    python benchmarks/run.py --table FILE       # what such a file holds, as the table of docs/benchmarks.md
 
 What is compared is measured in turn within one run. Exit status 0, whether bars are kept or not.
 """
@@ -43,6 +44,9 @@ def main() -> None:
     if options.list:
         print(*(f"{name:10}{(job.__doc__ or '').splitlines()[0]}" for name, job in ALL.items()), sep="\n")
         return
+    if options.table:
+        print("\n".join(table(json.loads(options.table.read_text()))))
+        return
     report: dict[str, Any] = {"machine": machine(), "load_before": load(), "quick": options.quick, "rows": []}
     print(f"{report['machine']['system']}, Python {report['machine']['python']}, {report['machine']['cores']} cores")
     print(f"load {' '.join(map(str, report['load_before']))}\n")
@@ -68,6 +72,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", metavar="NAME", choices=list(ALL), help="these benchmarks")
     parser.add_argument("--list", action="store_true", help="say what there is")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure here")
+    parser.add_argument("--table", type=Path, metavar="FILE", help="print a file that --json wrote as Markdown")
     return parser.parse_args()
 
 
@@ -83,11 +88,31 @@ def line(row: Row) -> str:
     return f"{text}\n    {row.note}" if row.note else text
 
 
+def table(report: dict[str, Any]) -> Iterator[str]:
+    """Yield a report as lines of Markdown."""
+    machine, before, after = report["machine"], report["load_before"], report["load_after"]
+    who = "root" if machine["root"] else "an ordinary user"
+    yield (
+        f"{machine['system']}, {machine['cores']} cores, {machine['memory_gib']:g} GiB, Python {machine['python']}, as "
+        f"{who}; load {before[0]:g} before and {after[0]:g} after. "
+        + ", ".join(f"{name} {number}" for name, number in machine["packages"].items() if name != "jupyter-codeagent")
+        + "."
+    )
+    yield ""
+    yield "| what | median (10th to 90th percentile) | against | ratio | bar |"
+    yield "| --- | --- | --- | --- | --- |"
+    for row in report["rows"]:
+        against = f"{row['against']}: {number(row['baseline'])}" if row.get("against") else ""
+        ratio = f"{row['ratio']['median']:.2f}" if row.get("ratio") else ""
+        bar = "" if row["bar"] is None else f"{row['bar']:,g}, {'kept' if row['met'] else 'missed'}"
+        yield f"| {row['what']} | {number(row)} {row['unit']} | {against} | {ratio} | {bar} |"
+
+
 def number(found: dict[str, Any]) -> str:
     """Return a median with its spread."""
     if found["n"] == 1:
         return f"{found['median']:,.6g}"
-    return f"{found['median']:,.1f} [{found['p10']:,.1f} to {found['p90']:,.1f}]"
+    return f"{found['median']:,.1f} ({found['p10']:,.1f} to {found['p90']:,.1f})"
 
 
 if __name__ == "__main__":
