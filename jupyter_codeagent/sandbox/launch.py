@@ -194,10 +194,18 @@ def _code(workspace: Workspace) -> list[str]:
     return [
         path
         for path in code_paths()
-        if not (path + "/").startswith(workspace.path + "/")
-        or workspace.empty
-        or (copied and skipped(path, workspace.path))
+        if _enterable(path)
+        and (
+            not (path + "/").startswith(workspace.path + "/")
+            or workspace.empty
+            or (copied and skipped(path, workspace.path))
+        )
     ]
+
+
+def _enterable(path: str) -> bool:
+    """Say whether the sandbox's user may read a folder; root's own become another user's there."""
+    return os.getuid() != 0 or Path(path).stat().st_mode & 0o005 == 0o005
 
 
 def hidden(workspace: Workspace) -> list[str]:
