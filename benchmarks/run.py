@@ -81,7 +81,7 @@ def line(row: Row) -> str:
     found = row.data()
     text = f"{row.what}\n    {number(found)} {row.unit}"
     if row.baseline:
-        text += f"   x{found['ratio']['median']:.2f} of {row.against} ({number(found['baseline'])})"
+        text += f"   x{found['ratio']['median']:.2f} of {row.against}: {number(found['baseline'])}"
     if row.bar is not None:
         sign = ">=" if row.least else "<="
         text += f"   {'ok' if row.met else 'MISSED'}: bar {sign} {'x' if row.baseline else ''}{row.bar:g}"
