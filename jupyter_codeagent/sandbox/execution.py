@@ -59,7 +59,7 @@ class Execution:
         stopped = False
         self.started = self.shown = self.watched = self.crowded = time.monotonic()
         try:
-            self.state.wire.send({"op": "execute", "code": code, "id": 0})
+            self.state.wire.send({"op": "execute", "code": code})
         except Gone:
             self.ended()
         while not self.over:

@@ -297,7 +297,7 @@ class Worker:
             elif op == "values":
                 self.receive_values(request["values"], fds[0])
             elif op == "execute":
-                self.execute(request["code"], request["id"])
+                self.execute(request["code"])
 
     def fork(self, fds: list[int]) -> None:
         self.reap([])
@@ -305,7 +305,9 @@ class Worker:
         threads = sorted({comm(task) for task in os.listdir("/proc/self/task")})
         running = threading.active_count() - 1
         try:
-            child = os.fork()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # Python 3.12 and later warn of threads, which `before_fork` sees to
+                child = os.fork()
         except OSError as error:  # ended processes count until the kernel has cleared them away
             child = -1
             threads = [str(error)]
@@ -367,7 +369,7 @@ class Worker:
 
     # -- executing ------------------------------------------------------------------------------
 
-    def execute(self, code: str, identity: int) -> None:
+    def execute(self, code: str) -> None:
         """Run a cell and send what it does; the last message is ``done``."""
         self.caught, self.executed = None, True
         self.earlier = {thread.ident for thread in threading.enumerate() if thread is not threading.main_thread()}
@@ -386,7 +388,7 @@ class Worker:
         with contextlib.suppress(Exception):  # the code may have put anything in their place
             sys.stdout.flush()
             sys.stderr.flush()
-        self.send({"op": "done", "id": identity, "error": self.caught, "names": names})
+        self.send({"op": "done", "error": self.caught, "names": names})
 
     def run(self, code: str) -> None:
         """Run a cell; what it raises is kept in `caught`."""
