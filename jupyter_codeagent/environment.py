@@ -8,6 +8,8 @@ import sys
 from collections.abc import Iterable
 from importlib import metadata
 
+from jupyter_codeagent.source import parsed
+
 
 def packages_of(cells: Iterable[str]) -> dict[str, str]:
     """Return the versions of Python and of the installed packages that `cells` import, by name.
@@ -29,12 +31,9 @@ def packages_of(cells: Iterable[str]) -> dict[str, str]:
 def _roots(cell: str) -> set[str]:
     # lines for IPython alone are left out: what they need is not said by an import
     lines = ["pass" if line.lstrip().startswith(("%", "!")) else line for line in cell.splitlines()]
-    try:
-        tree = ast.parse("\n".join(lines))
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return set()
+    tree = parsed("\n".join(lines))
     roots = set()
-    for node in ast.walk(tree):
+    for node in ast.walk(tree) if tree else ():
         if isinstance(node, ast.Import):
             roots |= {alias.name.partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:

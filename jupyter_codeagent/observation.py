@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from jupyter_codeagent.images import picture
-from jupyter_codeagent.trajectory import Answer, Attempt, CodeError, Frame, Observation, Trajectory, plain, sameness
+from jupyter_codeagent.source import sameness
+from jupyter_codeagent.trajectory import Answer, Attempt, CodeError, Frame, Observation, Trajectory, plain
 
 Block = dict[str, Any]  # a content block of the Messages API
 

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from jupyter_codeagent.agent import Checkpoint
 from jupyter_codeagent.errors import NotPlainData
 from jupyter_codeagent.keys import Keys
+from jupyter_codeagent.source import parsed
 from jupyter_codeagent.trajectory import Observation
 from jupyter_codeagent.variables import check_plain, fingerprint, literal, source_of, told
 
@@ -234,17 +235,18 @@ def names_used(code: str) -> list[str]:
     """
     tree = _parsed(code)
     reader = _Reader()
-    for statement in tree.body:
-        reader.visit(statement)
+    try:
+        for statement in tree.body:
+            reader.visit(statement)
+    except RecursionError:  # a sum of five hundred terms is deeper than a visitor goes; then every name counts
+        reader.used += [n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)]
     return list(dict.fromkeys(reader.used))
 
 
 def _parsed(code: str) -> ast.Module:
     for text in (code, "\n".join(_without_magic(line) for line in code.splitlines())):
-        try:
-            return ast.parse(text)
-        except (SyntaxError, ValueError, RecursionError):
-            continue
+        if (tree := parsed(text)) is not None:
+            return tree
     return ast.Module(body=[], type_ignores=[])
 
 

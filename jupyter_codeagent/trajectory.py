@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import re
 import secrets
-import warnings
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
+
+from jupyter_codeagent.source import sameness
 
 Output = dict[str, Any]  # an nbformat 4.5 output, as it passed the gate
 Message = dict[str, Any]  # a message of the Messages API
@@ -417,17 +417,6 @@ def _attempt(data: dict[str, Any]) -> Attempt:
 def _answer(data: dict[str, Any]) -> Answer:
     verdicts = tuple(Verdict(**v) for v in data["verdicts"])
     return Answer(_action(data["action"]), verdicts, data["after"])
-
-
-def sameness(code: str) -> str:
-    """Return what two codes share that differ only in comments and layout."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about the model's code, which is only compared here
-            return ast.dump(ast.parse(code))
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        lines = (line.strip() for line in code.splitlines())
-        return "\n".join(line for line in lines if line and not line.startswith("#"))
 
 
 def code_hash(code: str) -> str:

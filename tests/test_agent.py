@@ -13,7 +13,8 @@ import pytest
 
 from jupyter_codeagent import Action, Agent, Attempt, Observation, ScriptedModel, Trajectory, errors
 from jupyter_codeagent.models.anthropic import MessagesModel
-from jupyter_codeagent.trajectory import Answer, Check, CodeError, Frame, Verdict, sameness
+from jupyter_codeagent.source import sameness
+from jupyter_codeagent.trajectory import Answer, Check, CodeError, Frame, Verdict
 from tests.messages_server import Turn, serving
 
 

@@ -54,6 +54,10 @@ def test_names_used_survives_code_that_is_no_python():
     assert names_used("def broken(") == []
 
 
+def test_names_used_survives_code_that_is_nested_deeply():
+    assert set(names_used("x = " + "a + " * 1500 + "b")) == {"a", "b"}
+
+
 def test_private_names_modules_and_what_the_shell_put_there_are_not_the_users():
     found = of_user({"df": 1, "_x": 2, "np": np, "In": [], "open": 3, "quit": 4, "tool": 5}, hidden=["tool"])
     assert found == {"df": 1}

@@ -8,6 +8,8 @@ import re
 import sys
 from collections.abc import Iterator
 
+from jupyter_codeagent.source import parsed
+
 _USUAL = {
     "pd": "import pandas as pd",
     "np": "import numpy as np",
@@ -22,9 +24,8 @@ _DOCTEST = re.compile(r"(?m)^\s*>>> (?P<call>\w+\(.*\))\s*\n\s*(?P<value>[^>\s].
 
 def with_imports(code: str, known: set[str]) -> str:
     """Return the code with the imports that it forgot: of the standard library, and by the usual short names."""
-    try:
-        tree = ast.parse(code)
-    except SyntaxError:  # magics, or an error that executing it will show
+    tree = parsed(code)
+    if tree is None:  # magics, or an error that executing it will show
         return code
     missing = sorted(set(_loaded(tree)) - set(_bound(tree)) - known - set(dir(builtins)))
     lines = [_USUAL.get(n) or f"import {n}" for n in missing if n in _USUAL or n in sys.stdlib_module_names]
@@ -55,11 +56,8 @@ def _bound(tree: ast.AST) -> Iterator[str]:
 
 def with_display(code: str) -> str:
     """Return the code with a last line that shows what it assigned last, if that is how it ends."""
-    try:
-        body = ast.parse(code).body
-    except SyntaxError:
-        return code
-    match body[-1] if body else None:
+    tree = parsed(code)
+    match tree.body[-1] if tree and tree.body else None:
         case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)):
             return f"{code}\n{name}"
     return code
@@ -67,10 +65,8 @@ def with_display(code: str) -> str:
 
 def with_examples(code: str, task: str) -> str:
     """Return the code with the task's own examples as assertions, where it defines what they call."""
-    try:
-        defined = {n.name for n in ast.parse(code).body if isinstance(n, ast.FunctionDef)}
-    except SyntaxError:
-        return code
+    tree = parsed(code)
+    defined = {n.name for n in tree.body if isinstance(n, ast.FunctionDef)} if tree else set()
     found = [_assertion(call, value) for call, value in examples(task) if call.partition("(")[0] in defined]
     there = {line.strip() for line in code.splitlines()}
     new = [line for line in dict.fromkeys(found) if line not in there]
@@ -99,11 +95,11 @@ def examples(task: str) -> Iterator[tuple[str, str]]:
 
 
 def _is_call(text: str) -> bool:
-    try:
-        call = ast.parse(text, mode="eval").body
-    except SyntaxError:
-        return False
-    return isinstance(call, ast.Call) and all(_is_literal(ast.unparse(a)) for a in call.args)
+    tree = parsed(text)
+    match tree.body if tree else []:
+        case [ast.Expr(value=ast.Call(args=arguments))]:
+            return all(_is_literal(ast.unparse(argument)) for argument in arguments)
+    return False
 
 
 def _is_literal(text: str) -> bool:
@@ -116,18 +112,4 @@ def _is_literal(text: str) -> bool:
 
 def is_python(code: str) -> bool:
     """Whether IPython could execute the code; cells with magics are taken as they are."""
-    try:
-        ast.parse(code)
-    except SyntaxError:
-        return bool(re.search(r"(?m)^\s*[%!]|\?$", code))
-    return True
-
-
-def sameness(code: str) -> str:
-    """Return what is alike for codes that do the same but for comments and layout."""
-    try:
-        return ast.dump(ast.parse(code))
-    except SyntaxError:
-        return "\n".join(
-            line.strip() for line in code.splitlines() if line.strip() and not line.strip().startswith("#")
-        )
+    return parsed(code) is not None or bool(re.search(r"(?m)^\s*[%!]|\?$", code))

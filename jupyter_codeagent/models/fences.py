@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import re
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +12,7 @@ from jupyter_codeagent.errors import CutReply
 from jupyter_codeagent.models.profile import Unusable, content, ended, opening, system
 from jupyter_codeagent.models.reply import Reply
 from jupyter_codeagent.observation import reports
+from jupyter_codeagent.source import parsed
 from jupyter_codeagent.trajectory import Action, Answer, Attempt, Message, Trajectory
 
 _OPEN = re.compile(r"[ ]{0,3}(`{3,}|~{3,})[ \t]*([\w+#.-]*)[^`\n]*")
@@ -75,12 +75,8 @@ def _block(lines: Iterator[str], fence: str) -> tuple[str, bool]:
 
 def _is_python(block: str) -> bool:
     """Tell whether an unmarked block does something: a table, a number or a name alone is quoted output."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about the model's code, which is only looked at here
-            body = ast.parse(block).body
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return False
+    tree = parsed(block)
+    body = tree.body if tree else []
     quiet = (ast.Constant, ast.Name, ast.Tuple, ast.List, ast.Dict, ast.UnaryOp, ast.BinOp)
     return any(not (isinstance(node, ast.Expr) and isinstance(node.value, quiet)) for node in body)
 

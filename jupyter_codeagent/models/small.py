@@ -19,6 +19,7 @@ from jupyter_codeagent.models.profile import Lookup, Unusable, ended
 from jupyter_codeagent.models.reply import Reply
 from jupyter_codeagent.observation import clean
 from jupyter_codeagent.prompts import prompt
+from jupyter_codeagent.source import sameness
 from jupyter_codeagent.trajectory import Action, Answer, Attempt, Message, Trajectory
 
 FENCE = "```python\n"
@@ -166,8 +167,8 @@ class Small:
         if code == self._begun.removeprefix(FENCE).rstrip():
             raise Unusable("holds no code")
         code = self._completed(code, trajectory)
-        tried = {cells.sameness(a.action.code or "") for a in trajectory.attempts}
-        if self._asks < REPEATS and (not cells.is_python(code) or cells.sameness(code) in tried):
+        tried = {sameness(a.action.code or "") for a in trajectory.attempts}
+        if self._asks < REPEATS and (not cells.is_python(code) or sameness(code) in tried):
             raise NothingNew("is no Python, or repeats what was tried before")
         return Action("", code)
 
