@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -146,7 +146,7 @@ def prepared(
     *,
     files: Sequence[str | Path] = (),
     variables: Mapping[str, Any] | None = None,
-    model: str | Model | None = None,
+    model: str | Model | Callable[[], Model] | None = None,
     max_attempts: int = 5,
     checks: Sequence[str] = (),
     tests: Sequence[str | Path] = (),
@@ -155,9 +155,12 @@ def prepared(
     sandbox: Sandbox | None = None,
     timeout: float | None = None,
 ) -> Iterator[tuple[Agent, Trajectory]]:
-    """Give an agent and the trajectory it is to run, for callers who want to watch; parameters as for `solve`."""
+    """Give an agent and the trajectory it is to run, for callers who want to watch.
+
+    Parameters are as for `solve`; `model` may also be a function that returns one, called when all else is in order.
+    """
     _check_arguments(task, max_attempts, policy, sandbox, timeout)
-    conditions = (*map(expression_check, checks), *map(file_check, tests))
+    conditions = (*map(expression_check, _several(checks)), *map(file_check, _several(tests)))
     policy = sandbox.policy if sandbox else policy or SandboxPolicy()
     if timeout is not None:
         policy = replace(policy, timeout=timeout)
@@ -171,7 +174,8 @@ def prepared(
         outside = [str(folder / name) for name in names]
     policy = replace(policy, files=(*policy.files, *outside))
     trajectory = _trajectory(task, context, names, folder, variables or {}, conditions, max_attempts)
-    chosen = _named(model, folder) if model is None or isinstance(model, str) else model
+    policy.check()
+    chosen = _chosen(model, folder)
     if sandbox is not None:
         yield _agent(chosen, sandbox, variables or {}, trajectory), trajectory
         return
@@ -179,14 +183,17 @@ def prepared(
         yield _agent(chosen, fresh, variables or {}, trajectory), trajectory
 
 
-def _named(name: str | None, folder: Path | None) -> Model:
-    """Return the model of that name; the local one looks at the task's files itself."""
+def _chosen(model: str | Model | Callable[[], Model] | None, folder: Path | None) -> Model:
+    """Return the model that is meant; the local one looks at the task's files itself."""
     from jupyter_codeagent.models.local import LocalModel
 
-    model = get_model(name)
-    if isinstance(model, LocalModel) and folder is not None:
-        model.profile.folder = folder
-    return model
+    if model is None or isinstance(model, str):
+        chosen: Model = get_model(model)
+    else:
+        chosen = model() if callable(model) else model
+    if isinstance(chosen, LocalModel) and folder is not None:
+        chosen.profile.folder = folder
+    return chosen
 
 
 def _check_arguments(
@@ -237,6 +244,11 @@ def _literal(name: str, value: object, keys: Keys) -> str:
     return "" if keys.named(name, value) or keys.within(text) else text
 
 
+def _several(given: str | Path | Sequence[Any]) -> Sequence[Any]:
+    # one alone, where several may be given, is what was meant; its letters are not
+    return [given] if isinstance(given, str | Path) else given
+
+
 def find_files(files: Sequence[str | Path], folder: Path | None) -> list[str]:
     """Return the names by which the code will read `files`: relative to the workspace `folder`, or absolute.
 
@@ -246,7 +258,7 @@ def find_files(files: Sequence[str | Path], folder: Path | None) -> list[str]:
         If one does not exist.
     """
     found = []
-    for file in [files] if isinstance(files, str | Path) else files:
+    for file in _several(files):
         path = Path(file).expanduser()
         if not path.exists():
             raise WrongUse(f"There is no file {str(file)!r} (looked in {str(Path.cwd())!r}).")

@@ -5,13 +5,15 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, cast
 
-from jupyter_core.application import JupyterApp
+from jupyter_core.application import JupyterApp, NoStart
 from traitlets import Float, Integer, Unicode
 from traitlets.config import Application
 
 from jupyter_codeagent import __version__
+from jupyter_codeagent.options import count, seconds
 
 _HELP = {
     "run": "solve a task, or the agent cells of a notebook, and save the solved notebook",
@@ -47,7 +49,8 @@ jupyter codeagent verify solved.ipynb
         if self.subapp is not None:
             return Command.start(cast(Command, self.subapp))
         if self.generate_config or self.show_config or self.show_config_json:
-            super().start()
+            with suppress(NoStart):  # so it says that there is nothing else to do
+                super().start()
             return 0
         unknown = f"There is no sub-command {self.extra_args[0]!r}. " if self.extra_args else ""
         sys.stderr.write(f"{unknown}Say one of: {', '.join(_HELP)}; `jupyter codeagent --help` explains them.\n")
@@ -78,6 +81,7 @@ class Command(Application):
         function = {**commands.COMMANDS, "demo": demo.run_demo}[self.name]
         return commands.guarded(function, self.options)
 
+
 _ELSEWHERE = "files it reads that lie outside its folder"
 
 
@@ -94,9 +98,9 @@ def _add_json(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_limits(parser: argparse.ArgumentParser, defaults: Any) -> None:
-    parser.add_argument("--attempts", type=int, default=defaults.attempts, metavar="N", help="attempts at most")
+    parser.add_argument("--attempts", type=count, default=defaults.attempts, metavar="N", help="attempts at most")
     parser.add_argument(
-        "--timeout", type=float, default=defaults.timeout, metavar="S", help="seconds for one execution"
+        "--timeout", type=seconds, default=defaults.timeout, metavar="S", help="seconds for one execution"
     )
     parser.set_defaults(memory=defaults.memory)
 
@@ -123,7 +127,7 @@ def _verify_options(parser: argparse.ArgumentParser, defaults: Any) -> None:
     parser.add_argument("notebook", metavar="NOTEBOOK.ipynb", help="the saved notebook")
     parser.add_argument("--files", nargs="+", action="extend", default=[], metavar="FILE", help=_ELSEWHERE)
     parser.add_argument(
-        "--timeout", type=float, default=defaults.timeout, metavar="S", help="seconds for one execution"
+        "--timeout", type=seconds, default=defaults.timeout, metavar="S", help="seconds for one execution"
     )
     parser.set_defaults(memory=defaults.memory)
     _add_json(parser)

@@ -43,13 +43,16 @@ def guarded(command: Callable[[Namespace], int], options: Namespace) -> int:
     try:
         return command(options)
     except KeyboardInterrupt:
-        tell("Stopped; nothing was written.")
-        return STOPPED
+        return _ended(options, "Stopped", "Stopped; nothing was written.", STOPPED)
     except CodeAgentError as error:
-        tell(str(error))
-        if getattr(options, "json", False):
-            write_json({"error": {"type": type(error).__name__, "message": str(error)}})
-        return 2 if isinstance(error, _MISSING) else 1
+        return _ended(options, type(error).__name__, str(error), 2 if isinstance(error, _MISSING) else 1)
+
+
+def _ended(options: Namespace, kind: str, said: str, status: int) -> int:
+    tell(said)
+    if getattr(options, "json", False):
+        write_json({"error": {"type": kind, "message": said}})
+    return status
 
 
 def tell(text: str) -> None:
@@ -92,7 +95,7 @@ def solve_task(view: Terminal, options: Namespace, out: Path) -> Done:
     with prepared(
         options.task,
         files=options.files,
-        model=shown_choice(view, options.model),
+        model=lambda: shown_choice(view, options.model),
         max_attempts=options.attempts,
         checks=options.check,
         tests=options.test,
@@ -133,6 +136,7 @@ def shown_choice(view: Terminal, name: str | None) -> Model:
 
 
 def _run_notebook(options: Namespace) -> int:
+    from jupyter_codeagent.api import find_files
     from jupyter_codeagent.headless import NotebookRun, longest_timeout
     from jupyter_codeagent.notebook_file import read_notebook, write_notebook
     from jupyter_codeagent.sandbox import Sandbox, SandboxPolicy
@@ -140,7 +144,7 @@ def _run_notebook(options: Namespace) -> int:
     path = Path(options.notebook)
     notebook = read_notebook(path)
     out = _output(options, path.with_name(f"{path.name.removesuffix('.ipynb')}.solved.ipynb")).absolute()
-    files = [Path(f).expanduser().resolve() for f in options.files]
+    files = [Path(f) for f in find_files(options.files, None)]
     folder = path.resolve().parent
     os.chdir(folder)  # as Jupyter does: a notebook's names are relative to its folder
     policy = SandboxPolicy(
@@ -149,13 +153,12 @@ def _run_notebook(options: Namespace) -> int:
         timeout=max(options.timeout, longest_timeout(notebook) or 0.0),
         files=tuple(str(f) for f in files if not f.is_relative_to(folder)),
     )
+    policy.check()
     if options.test:
         raise WrongUse("--test goes with --task; in a notebook write it on the %%agent line.")
     with Terminal() as view, Sandbox(policy) as sandbox:
         model = shown_choice(view, options.model)
-        run = NotebookRun(
-            notebook, sandbox, model, options.attempts, files, options.check, options.keep_attempts
-        )
+        run = NotebookRun(notebook, sandbox, model, options.attempts, files, options.check, options.keep_attempts)
         _watch_notebook(view, run)
         saved = write_notebook(run.solved(), out)
         view.say(f"Written: {saved}")

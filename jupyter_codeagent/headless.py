@@ -74,9 +74,7 @@ class NotebookRun:
 
     def steps(self) -> Iterator[Step]:
         """Run the cells in order, up to the first that fails, yielding what happens."""
-        tasks = {n: agent_cell(c.source) for n, c in enumerate(self.notebook.cells, 1) if is_agent(c)}
-        if not tasks:
-            raise WrongUse("The notebook has no %%agent cell, so there is nothing to solve.")
+        tasks = agent_cells(self.notebook)
         self.cells: list[Any] = []
         for number, cell in enumerate(self.notebook.cells, 1):
             if self.failure:
@@ -171,8 +169,22 @@ def is_agent(cell: Any) -> bool:
 
 def longest_timeout(notebook: Any) -> float | None:
     """Return the largest ``--timeout`` of the agent cells, since one sandbox serves all; None where none has it."""
-    asked = [agent_cell(c.source)[1].timeout for c in notebook.cells if is_agent(c)]
+    asked = [options.timeout for _, options in agent_cells(notebook).values()]
     return max((t for t in asked if t is not None), default=None)
+
+
+def agent_cells(notebook: Any) -> dict[int, tuple[str, Namespace]]:
+    """Return task and options of a notebook's agent cells, by their 1-based numbers.
+
+    Raises
+    ------
+    WrongUse
+        If there are none, or as `agent_cell` does.
+    """
+    found = {n: agent_cell(c.source) for n, c in enumerate(notebook.cells, 1) if is_agent(c)}
+    if not found:
+        raise WrongUse("The notebook has no %%agent cell, so there is nothing to solve.")
+    return found
 
 
 def agent_cell(source: str) -> tuple[str, Namespace]:

@@ -39,21 +39,23 @@ class _Parser(argparse.ArgumentParser):
         raise WrongUse(f"%%agent: {message}.{hint} %%agent --help lists the options.")
 
 
-def _positive(text: str) -> float:
+def seconds(text: str) -> float:
+    """Return the number of seconds that a person wrote; argparse turns the ValueError for others into a sentence."""
     value = float(text)
     if not 0 < value < 1e6:
         raise ValueError
     return value
 
 
-def _count(text: str) -> int:
+def count(text: str) -> int:
+    """Return the number of attempts that a person wrote, from 1 to 100."""
     value = int(text)
     if not 1 <= value <= 100:
         raise argparse.ArgumentTypeError(f"{value} is not between 1 and 100")
     return value
 
 
-_count.__name__, _positive.__name__ = "whole number", "number of seconds"  # argparse names these in its messages
+count.__name__, seconds.__name__ = "whole number", "number of seconds"  # argparse names these in its messages
 
 
 def parser() -> argparse.ArgumentParser:
@@ -67,13 +69,13 @@ def parser() -> argparse.ArgumentParser:
     )
     add = made.add_argument
     add("--model", metavar="NAME", help="the model to ask")
-    add("--attempts", metavar="N", type=_count, help="attempts at most")
+    add("--attempts", metavar="N", type=count, help="attempts at most")
     add("--check", metavar="EXPR", action="append", default=[], help="an expression that must be true in the end")
     add("--test", metavar="FILE", action="append", default=[], help="a file whose test functions must pass")
     add("--with", metavar="VAR", nargs="+", action="extend", default=[], dest="variables", help="variables to copy in")
     add("--files", metavar="GLOB", nargs="+", action="extend", default=[], help="files that the task is about")
     add("--review", action="store_true", help="ask you before each execution in the sandbox")
-    add("--timeout", metavar="S", type=_positive, help="seconds that one execution may take")
+    add("--timeout", metavar="S", type=seconds, help="seconds that one execution may take")
     add("--again", action="store_true", help="ask the model even if this cell was solved before")
     add("-h", "--help", action="store_true", help="show this")
     return made

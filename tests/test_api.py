@@ -51,6 +51,13 @@ def test_solved_task_saves_and_verifies(folder):
     assert report.inputs[0].name == "sales.csv" and report.inputs[0].state == "same"
 
 
+def test_one_file_check_or_test_need_not_be_a_list(folder):
+    (folder / "test_it.py").write_text("def test_x():\n    assert x == 1\n")
+    trajectory = solve("count", model=script("x = 1"), files="sales.csv", checks="x == 1", tests="test_it.py")
+    assert [v.check for v in trajectory.answers[0].verdicts] == ["x == 1", "tests in test_it.py"]
+    assert trajectory.status == "solved" and len(trajectory.inputs) == 1
+
+
 def test_files_named_in_the_task_alone_are_described(folder):
     trajectory = solve("count the lines of sales.csv", model=script("1"))
     assert [i.name for i in trajectory.inputs] == ["sales.csv"]

@@ -139,9 +139,9 @@ def test_verify_names_the_differences(folder):
         (["run", "--task", "x", "--files", "no.csv"], "There is no file 'no.csv'"),
         (["run", "--task", "x", "--check", "x ="], "is not a Python expression"),
         (["run", "--task", "x", "--test", "no.py"], "There is no test file"),
-        (["run", "--task", "x", "--attempts", "0"], "max_attempts is 0"),
-        (["run", "--task", "x", "--attempts", "many"], "invalid int value"),
-        (["run", "--task", "x", "--timeout", "0"], "timeout is 0.0"),
+        (["run", "--task", "x", "--attempts", "0"], "0 is not between 1 and 100"),
+        (["run", "--task", "x", "--attempts", "many"], "invalid whole number value"),
+        (["run", "--task", "x", "--timeout", "0"], "invalid number of seconds value: '0'"),
         (["run", "--task", "x", "-o", "sales.csv"], "exists and was not touched"),
         (["run", "--task", "x", "-o", "no/o.ipynb"], "There is no folder 'no'"),
         (["verify", "no.ipynb"], "There is no notebook"),
@@ -157,6 +157,28 @@ def test_wrong_use_ends_with_status_2_and_one_sentence(folder, arguments, senten
     assert sentence in done.stderr and "Traceback" not in done.stderr
     assert done.stdout == ""
     assert sorted(os.listdir(folder)) == ["sales.csv"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--task", " "], "The task is empty"),
+        (["--task", "x", "--files", "no.csv"], "There is no file 'no.csv'"),
+        (["plain.ipynb"], "has no %%agent cell"),
+        (["task.ipynb", "--files", "no.csv"], "There is no file 'no.csv'"),
+    ],
+)
+def test_wrong_use_is_told_before_a_missing_model(folder, arguments, sentence):
+    write_notebook(v4.new_notebook(cells=[v4.new_code_cell("1 + 1")]), folder / "plain.ipynb")
+    write_notebook(v4.new_notebook(cells=[v4.new_code_cell("%%agent\nadd")]), folder / "task.ipynb")
+    done = run(folder, "run", *arguments, "--model", "nowhere")
+    assert done.returncode == 2 and sentence in done.stderr and "model" not in done.stderr
+
+
+def test_configuration_file_is_generated(folder):
+    done = run(folder, "--generate-config")
+    assert done.returncode == 0 and "Traceback" not in done.stderr
+    assert "# c.CodeAgentApp.attempts = 5" in (folder.parent / "config" / "jupyter_codeagent_config.py").read_text()
 
 
 def test_wrong_use_with_json_is_an_object_too(folder):
