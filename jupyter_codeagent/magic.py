@@ -37,13 +37,13 @@ from jupyter_codeagent.variables import names_in
 from jupyter_codeagent.verify import verify_notebook
 
 COMMANDS = {
-    "status": "the sandbox, the model and the latest tasks",
-    "accept": "[N | TASK.N]: put an attempt's code (or that of all kept ones) into the next cell",
-    "discard": "N | TASK.N: take an attempt back",
-    "save": "FILE: save what was kept as a notebook",
-    "verify": "FILE: run a notebook from the top in a fresh sandbox and compare",
-    "fix": "[options of %%agent]: mend the cell that failed last",
-    "reset": "close the sandbox; the next task starts in a fresh one",
+    "status": ": the sandbox, the model and the latest tasks",
+    "accept": " [N | TASK.N]: put an attempt's code (or that of all kept ones) into the next cell",
+    "discard": " N | TASK.N: take an attempt back",
+    "save": " FILE: save what was kept as a notebook",
+    "verify": " FILE: run a notebook from the top in a fresh sandbox and compare",
+    "fix": " [options of %%agent]: mend the cell that failed last",
+    "reset": ": close the sandbox; the next task starts in a fresh one",
 }
 
 
@@ -135,7 +135,7 @@ class AgentMagics(Magics):
         except ValueError as error:
             raise WrongUse(f"%agent: {str(error).lower()} in {line!r}.") from None
         if word in ("-h", "--help", "help"):
-            print("\n".join(f"%agent {name} {told}" for name, told in COMMANDS.items()))  # noqa: T201
+            print("\n".join(f"%agent {name}{told}" for name, told in COMMANDS.items()))  # noqa: T201
             return
         if word not in COMMANDS:
             raise WrongUse(f"%agent has no command {word!r}; there are: {', '.join(COMMANDS)}.")
@@ -144,7 +144,7 @@ class AgentMagics(Magics):
             return
         wanted = {"accept": (0, 1), "discard": (1, 1), "save": (1, 1), "verify": (1, 1)}.get(word, (0, 0))
         if not wanted[0] <= len(rest) <= wanted[1]:
-            raise WrongUse(f"Write %agent {word} {COMMANDS[word].partition(':')[0] if wanted[1] else 'alone'}.")
+            raise WrongUse(f"Write %agent {word}{COMMANDS[word].partition(':')[0] if wanted[1] else ' alone'}.")
         print(getattr(self, f"_{word}")(*rest))  # noqa: T201 - this is the cell's output
 
     # -- a task ---------------------------------------------------------------------------------
@@ -297,10 +297,11 @@ class AgentMagics(Magics):
         desk = self.desk
         running = desk.running
         settings = desk.settings
+        model = settings.model or next((t.model for t in reversed(desk.tasks.trajectories) if t.model), "")
         where = f"running, tier {running.tier}" if running else "not started"
         lines = [
             f"Sandbox: {where}; {settings.memory / 2**30:g} GB of memory, {settings.timeout:g} s per execution.",
-            f"Model: {settings.model or 'chosen at the first task'}.",
+            f"Model: {model or 'chosen at the first task'}.",
         ]
         for trajectory in desk.tasks.trajectories[-5:]:
             numbers = ", ".join(f"{a.number} {a.status}" for a in trajectory.attempts) or "no attempts"

@@ -142,7 +142,7 @@ def free_path(path: Path) -> Path:
 
 
 def _taken(path: Path) -> str:
-    return f"{str(path)!r} exists and was not touched; choose another name, or allow overwriting."
+    return f"{str(path)!r} exists and was not touched; choose another name."
 
 
 def _replace(path: Path, content: bytes, overwrite: bool) -> None:

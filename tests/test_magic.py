@@ -427,6 +427,7 @@ def test_metadata_says_that_an_attempt_is_unchanged(notebook):
 def test_status_tells_sandbox_and_tasks(solved):
     out = solved.run("%agent status")
     assert "running, tier A" in out and f"Task {solved.task.id}: solved (1 failed, 2 succeeded)" in out
+    assert "Model: scripted." in out
 
 
 def test_save_and_verify(solved, folder):

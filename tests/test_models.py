@@ -684,13 +684,6 @@ def test_silence_ends(play: Any, turn: Turn) -> None:
     assert time.monotonic() - began < 2 and len(server.requests) == 1
 
 
-def test_check_says_whether_the_endpoint_answers(play: Any) -> None:
-    model, _ = play(Turn("H"))
-    assert model.check().endswith("answers as scripted.")
-    with pytest.raises(errors.ModelError):
-        model.check()
-
-
 # Stopping
 
 

@@ -125,23 +125,6 @@ class MessagesModel:
                 wait.set()
         self._connections.cut()
 
-    def check(self) -> str:
-        """Ask for one token; return a sentence if the endpoint answers.
-
-        Raises
-        ------
-        ModelError
-            As `stream` does.
-        """
-        import anthropic
-
-        try:
-            hello = [{"role": "user", "content": "Hello"}]
-            self._connected().messages.create(model=self.name, max_tokens=1, messages=hello, timeout=20.0)  # type: ignore[arg-type]
-        except anthropic.AnthropicError as error:
-            raise self._failure(error)[0] from None
-        return f"{self.endpoint.host} answers as {self.name}."
-
     def close(self) -> None:
         """Close the connections; the model can still be used, and opens new ones."""
         with self._lock:
