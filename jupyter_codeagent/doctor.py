@@ -7,6 +7,7 @@ import ctypes.util
 import importlib.util
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from jupyter_codeagent.errors import CodeAgentError, ModelError
+from jupyter_codeagent.errors import CodeAgentError, ModelError, UnknownModel
 from jupyter_codeagent.models import credentials, get_model, manage, weights
 from jupyter_codeagent.models.endpoint import Endpoint
 from jupyter_codeagent.sandbox import Sandbox, SandboxPolicy
@@ -49,12 +50,14 @@ import glob
 held = b"".join(open(p, "rb").read() for p in glob.glob("/proc/*/environ") if __import__("os").access(p, 4))
 print("present" if any(word in held.upper() for word in (b"ANTHROPIC", b"API_KEY", b"TOKEN=", b"SECRET")) else "none")
 """
-
-
 _FORK = """
 import subprocess
 running = [subprocess.Popen(["sleep", "2"]) for _ in range({count})]
 """
+
+_MEND = re.compile(
+    r"(?i)[;:.] (?=(?:run|set|start|make|give|check|choose|close|free|install|leave|wait|sudo|use|word)\b)"
+)
 
 
 @dataclass(frozen=True)
@@ -129,9 +132,9 @@ def _sandbox() -> Iterator[Finding]:
 
 
 def _failed(name: str, error: CodeAgentError) -> Finding:
-    said = str(error)
-    detail, _, mend = said.rpartition("; ")
-    return Finding(name, False, detail or said, mend if detail else said)
+    # a message says what happened, and then what to do
+    detail, *mend = _MEND.split(str(error), maxsplit=1)
+    return Finding(name, False, detail, mend[0] if mend else "try again, and report it if it stays")
 
 
 def _namespaces(error: CodeAgentError) -> Finding:
@@ -143,9 +146,7 @@ def _namespaces(error: CodeAgentError) -> Finding:
     ):
         setting = Path("/proc/sys", path)
         if setting.exists() and setting.read_text().strip() == forbidding:
-            return Finding(
-                "user namespaces", False, f"forbidden by {path.replace('/', '.')}", f"sudo sysctl -w {mend}"
-            )
+            return Finding("user namespaces", False, f"forbidden by {path.replace('/', '.')}", f"sudo sysctl -w {mend}")
     return _failed("sandbox", error)
 
 
@@ -219,7 +220,10 @@ def _answers(endpoint: Endpoint) -> Finding:
     except anthropic.APIStatusError as error:
         if error.status_code in (404, 405, 501) and not endpoint.claude:
             return Finding("endpoint", True, f"{endpoint.host} answers; whether it knows the model was not tried")
-        return _failed("endpoint", endpoint.refused(error))
+        refused = endpoint.refused(error)
+        if isinstance(refused, UnknownModel):
+            refused = UnknownModel(f"{refused} Choose another one with --model.")
+        return _failed("endpoint", refused)
     except anthropic.AnthropicError as error:
         return _failed("endpoint", ModelError(f"{endpoint.hide(str(error))}; check the credentials"))
     finally:

@@ -78,19 +78,20 @@ def test_each_answer_of_the_endpoint_is_one_finding(endpoint, status, kind, ok, 
 def test_endpoint_that_is_not_there_is_a_problem_with_a_mend(endpoint):
     endpoint("http://127.0.0.1:9")
     found = named(diagnose(only="model"))["endpoint"]
-    assert not found.ok and "127.0.0.1:9" in found.detail
+    assert not found.ok and "127.0.0.1:9" in found.detail and found.mend == "start the server there."
 
 
 def test_missing_weights_name_the_command_that_fetches_them(endpoint, monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     found = named(diagnose(only="model"))
-    assert not found["model"].ok
+    assert not found["model"].ok and found["model"].mend.startswith("run `jupyter codeagent model pull`")
+    assert "pull" not in found["model"].detail
     assert found["local model"].mend == "jupyter codeagent model pull"
 
 
 def test_model_without_an_endpoint_is_a_problem(endpoint):
     found = named(diagnose("some-name", only="model"))["model"]
-    assert not found.ok and "ANTHROPIC_API_KEY" in str(found)
+    assert not found.ok and found.mend.startswith("set ANTHROPIC_API_KEY") and "set" not in found.detail
 
 
 def test_missing_bubblewrap_is_named_with_its_mend(tmp_path):
