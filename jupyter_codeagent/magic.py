@@ -144,7 +144,9 @@ class AgentMagics(Magics):
             return
         wanted = {"accept": (0, 1), "discard": (1, 1), "save": (1, 1), "verify": (1, 1)}.get(word, (0, 0))
         if not wanted[0] <= len(rest) <= wanted[1]:
-            raise WrongUse(f"Write %agent {word}{COMMANDS[word].partition(':')[0] if wanted[1] else ' alone'}.")
+            spaces = " Names with spaces go between quotes." if len(rest) > 1 else ""
+            usage = COMMANDS[word].partition(":")[0] if wanted[1] else " alone"
+            raise WrongUse(f"Write %agent {word}{usage}.{spaces}")
         print(getattr(self, f"_{word}")(*rest))  # noqa: T201 - this is the cell's output
 
     # -- a task ---------------------------------------------------------------------------------
@@ -171,7 +173,9 @@ class AgentMagics(Magics):
         sandbox = self._prepared(trajectory, options.timeout)
         sandbox.begin(named, asked)
         view = self.views[trajectory.id] = self._view()
-        view.open(trajectory, _announcement(model, trajectory, named))
+        variables = self.desk.variables()
+        looked_at = [name for name in named if not self.desk.keys.named(name, variables.get(name))]
+        view.open(trajectory, _announcement(model, trajectory, looked_at))
         self._solve(model, Reviewed(sandbox, input) if options.review else sandbox, trajectory)
         trajectory.variables = sandbox.literals()
         if trajectory.status == "solved":

@@ -51,7 +51,8 @@ def verify_notebook(path: str | Path, policy: SandboxPolicy | None = None) -> Re
         sandbox.start()
         tier = sandbox.tier
     if left := len(cells) - executed:
-        differences.append(Difference(cells[executed][0], "not run", f"it and {left - 1} more were not executed."))
+        others = f" and {left - 1} more were" if left > 1 else " was"
+        differences.append(Difference(cells[executed][0], "not run", f"it{others} not executed."))
     found = packages_of(code for _, code, _ in cells)
     return Report(str(path), tuple(differences), executed, found, _inputs(notebook, folder), duration, tier)
 

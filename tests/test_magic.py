@@ -169,6 +169,13 @@ def test_what_leaves_the_machine_is_said_before_the_first_request(solved):
     assert first.startswith("scripted: ") and "first rows or lines of sales.csv" in first
 
 
+def test_a_key_that_the_task_names_is_not_said_to_leave_the_machine(notebook):
+    notebook.run("rows, api_key = [1, 2], 'something-secret'")
+    notebook.actions = [Action("done")]
+    notebook.run("%%agent\ncount `rows` with `api_key`")
+    assert notebook.out.splitlines()[0].endswith("first rows or lines of rows.")
+
+
 def test_variables_that_the_task_names_go_in_as_copies(notebook):
     notebook.run("rows = [1, 2]")
     notebook.actions = [Action("", "rows.append(3)\nlen(rows)"), Action("done")]
@@ -297,6 +304,7 @@ def test_a_key_that_is_set_later_is_known(notebook, monkeypatch):
         ("%agent accept 1 2", "Write %agent accept [N | TASK.N]"),
         ("%agent discard", "Write %agent discard N | TASK.N"),
         ("%agent save x.ipynb", "There is nothing to save"),
+        ("%agent save my file.ipynb", "Write %agent save FILE. Names with spaces go between quotes."),
         ("%agent verify none.ipynb", "none.ipynb"),
         ("%agent fix", "no error to fix"),
         ("%agent status now", "Write %agent status alone"),
