@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from argparse import Namespace
@@ -55,7 +56,7 @@ def _judge(view: Terminal, folder: Path, trajectory: Trajectory, saved: Path, tr
     view.say(f"The file was made by a script, which knows the true sums: {sums}.")
     view.say("The notebook has them." if right else "The notebook does not have them: the model was wrong.")
     view.say(
-        f"Open it:       jupyter lab {folder / saved}\n"
+        f"Open it:       jupyter lab {shlex.quote(str(folder / saved))}\n"
         "With Claude:   export ANTHROPIC_API_KEY=...   and in a notebook: %load_ext jupyter_codeagent, then %%agent"
     )
     return 0 if report.ok and right else 1

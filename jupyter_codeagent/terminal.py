@@ -123,7 +123,8 @@ class Terminal:
             if not seen.error.frames and seen.error.traceback:
                 self.say("\n".join(seen.error.traceback)[-1500:])
             for frame in seen.error.frames:
-                self.say(f"  {frame.file}, line {frame.line}, in {frame.function}: {frame.source.strip()}")
+                function = f", in {frame.function}" if frame.function else ""
+                self.say(f"  {frame.file}, line {frame.line}{function}: {frame.source.strip()}")
             said += f"; {seen.error.ename}: {seen.error.evalue[:300]}"
         self.say(said + ("; rolled back" if attempt.rolled_back else ""))
         self.wait("the model reads what came out")

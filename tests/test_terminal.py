@@ -35,7 +35,7 @@ def test_failure_shows_the_users_line_and_that_it_was_rolled_back():
     attempt = Attempt(2, Action("", "df['Revenue']"), Observation([], error, 0.25), done=True, rolled_back=True)
     with Terminal(stream) as view:
         view.show(attempt)
-    assert "cell 1, line 3, in : df['Revenue']" in stream.getvalue()
+    assert "cell 1, line 3: df['Revenue']" in stream.getvalue()
     assert "attempt 2: failed in 0.2 s; KeyError: 'Revenue'; rolled back" in stream.getvalue()
 
 
