@@ -93,7 +93,7 @@ class Agent:
     def execute(self, trajectory: Trajectory, attempt: Attempt) -> Iterator[Attempt]:
         """Execute the attempt's code; whatever does not end well is rolled back."""
         if trajectory.tries >= trajectory.limit:
-            trajectory.failure = f"The model went on after its last attempt; raise --attempts above {trajectory.limit}."
+            trajectory.failure = f"The model went on after its last attempt; allow more than {trajectory.limit}."
             return
         trajectory.attempts.append(attempt)
         before = self.sandbox.checkpoint()

@@ -337,7 +337,8 @@ class Trajectory:
         last = self.last
         may_answer = isinstance(last, Attempt) and last.succeeded and self.tries <= self.limit
         if self.tries >= self.limit and not may_answer:
-            return f"Not solved within {self.limit} attempts; say more in the task, or raise --attempts."
+            count = "1 attempt" if self.limit == 1 else f"{self.limit} attempts"
+            return f"Not solved within {count}; say more in the task, or allow more attempts."
         return ""
 
     @property

@@ -109,7 +109,7 @@ def test_watching_sees_an_attempt_grow() -> None:
 def test_the_limit_ends_a_task_that_fails() -> None:
     trajectory, desk = play(*[Action("", f"1 / 0 + {n}") for n in range(9)], limit=4)
     assert len(desk.executed) == 4
-    assert trajectory.reason == "Not solved within 4 attempts; say more in the task, or raise --attempts."
+    assert trajectory.reason == "Not solved within 4 attempts; say more in the task, or allow more attempts."
 
 
 def test_an_answer_may_follow_the_last_attempt() -> None:
@@ -119,7 +119,7 @@ def test_an_answer_may_follow_the_last_attempt() -> None:
 
 def test_code_after_the_last_attempt_is_not_executed() -> None:
     trajectory, desk = play(Action("", "x = 1"), Action("", "x = 2"), limit=1)
-    assert desk.executed == ["x = 1"] and trajectory.status == "failed" and "--attempts" in trajectory.reason
+    assert desk.executed == ["x = 1"] and trajectory.status == "failed" and "allow more than 1" in trajectory.reason
 
 
 def test_giving_up_fails_the_task() -> None:

@@ -82,7 +82,7 @@ def test_unsolved_task_ends_with_status_1_and_is_saved(folder):
     with serving([BAD]) as server:
         done = run(folder, "run", "--task", "x", "--attempts", 1, "--keep-attempts", url=server.url)
     assert done.returncode == 1
-    assert "Not solved within 1 attempts" in done.stderr
+    assert "Not solved within 1 attempt" in done.stderr
     assert "%%attempt" in (folder / "x.solved.ipynb").read_text()
 
 
@@ -254,7 +254,7 @@ def test_configuration_file_sets_the_defaults(folder):
     (config / "jupyter_codeagent_config.py").write_text("c.CodeAgentApp.attempts = 1\n")
     with serving([BAD, GOOD]) as server:
         done = run(folder, "run", "--task", "x", url=server.url)
-    assert done.returncode == 1 and "within 1 attempts" in done.stderr
+    assert done.returncode == 1 and "within 1 attempt" in done.stderr
 
 
 def test_module_starts_without_loading_the_heavy_parts():
