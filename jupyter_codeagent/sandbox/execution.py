@@ -219,7 +219,9 @@ class Execution:
         if self.reason == "Interrupted":
             return "Stopped by the user."
         if code is not None and code < 0:
-            return f"The process was ended by {signal.Signals(-code).name} ({signal.strsignal(-code)})."
+            known = -code in {int(number) for number in signal.Signals}
+            name = f"{signal.Signals(-code).name} ({signal.strsignal(-code)})" if known else f"signal {-code}"
+            return f"The process was ended by {name}."
         how = f" with exit status {code}" if code is not None else ""
         return f"The process ended itself{how}; code must not call os._exit or crash the interpreter."
 

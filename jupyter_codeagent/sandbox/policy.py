@@ -54,6 +54,9 @@ class SandboxPolicy:
 
     def check(self) -> None:
         """Raise SandboxUnavailable, in one sentence, for the first value that cannot be kept."""
+        for name in ("files", "network"):
+            if isinstance(getattr(self, name), str):
+                raise SandboxUnavailable(f"No sandbox: {name} is {getattr(self, name)!r}; give a list, even of one.")
         if self.network:
             raise SandboxUnavailable(
                 f"No sandbox: network access to {', '.join(self.network)} was asked for, and this sandbox has no "
@@ -66,8 +69,9 @@ class SandboxPolicy:
             value = getattr(self, name)
             kind = (int, float) if name == "timeout" else int
             if not isinstance(value, kind) or isinstance(value, bool) or not low <= value < 2**62:
-                whole = "" if name == "timeout" else "whole "
-                raise SandboxUnavailable(f"No sandbox: {name} is {value!r}; give a {whole}number of at least {low}.")
+                unit = {"timeout": "seconds", "processes": "processes and threads, a whole number"}
+                said = f"{low:,} {unit.get(name, 'bytes, a whole number')}"
+                raise SandboxUnavailable(f"No sandbox: {name} is {value!r}; give at least {said}.")
         if self.cpus is not None and (type(self.cpus) is not int or self.cpus < 1):
             raise SandboxUnavailable(f"No sandbox: cpus is {self.cpus!r}; give at least 1, or None for all.")
         if self.workspace is not None and not Path(self.workspace).expanduser().is_dir():

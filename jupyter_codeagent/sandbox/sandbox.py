@@ -19,6 +19,7 @@ from jupyter_codeagent.sandbox.shelter import uninterrupted
 from jupyter_codeagent.sandbox.state import Gone, State, memory
 from jupyter_codeagent.sandbox.supervisor import Cell, Point, Supervisor
 from jupyter_codeagent.sandbox.values import pack
+from jupyter_codeagent.source import parsed
 from jupyter_codeagent.trajectory import Observation
 
 HARMLESS = (
@@ -346,8 +347,5 @@ class Sandbox:
 
 def inert(code: str) -> bool:
     """Say whether code only looks at names and literals, so that the state after it is the state before."""
-    try:
-        tree = ast.parse(code)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return False
-    return all(isinstance(node, HARMLESS) for node in ast.walk(tree))
+    tree = parsed(code)
+    return tree is not None and all(isinstance(node, HARMLESS) for node in ast.walk(tree))

@@ -17,7 +17,7 @@ from jupyter_codeagent.sandbox.execution import Execution
 from jupyter_codeagent.sandbox.launch import launch, memory_file
 from jupyter_codeagent.sandbox.policy import SandboxPolicy
 from jupyter_codeagent.sandbox.shelter import uninterrupted
-from jupyter_codeagent.sandbox.state import SHIELDS, Full, Gone, State, descendants, kernel_memory, readable
+from jupyter_codeagent.sandbox.state import HANDSHAKE, SHIELDS, Full, Gone, State, descendants, kernel_memory, readable
 from jupyter_codeagent.sandbox.values import Parcel
 from jupyter_codeagent.sandbox.workspace import plan
 
@@ -69,6 +69,7 @@ class Supervisor:
         self.notes: list[str] = []
         self.process: subprocess.Popen[bytes] | None = None
         self.zygote: State | None = None
+        self.init = -1  # the sandbox's first process: it ends after all others in there
         self.live: State | None = None
         self.origin = Point(None, ())  # the zygote, as a point to go back to
         self.safe = self.origin  # equals the live state unless `dirty`
@@ -133,6 +134,7 @@ class Supervisor:
             zygote.identify()
             if self.process.pid not in probe.ancestors(zygote.pid):
                 raise Gone("the first process is not ours")
+            self.init = os.pidfd_open(probe.parent_of(zygote.pid))
             self.facts = probe.check(zygote, self.policy)
             self.zygote = self.origin.state = zygote
         except (Gone, gate.Violation) as error:
@@ -170,8 +172,11 @@ class Supervisor:
         if self.process is not None:
             end(self.process)
             self.process = None
+        if self.init >= 0:
+            readable(HANDSHAKE, self.init)
+            os.close(self.init)
+            self.init = -1
         for state in states:
-            state.kill()  # the kernel has killed it already; this waits for it
             state.close()
 
     # -- points -----------------------------------------------------------------------------------

@@ -50,6 +50,7 @@ BINARY_CAP = 8 * 2**20  # characters kept of one encoded image
 CELL = re.compile(r"<ipython-input-(\d+)-\w+>")
 
 libc = ctypes.CDLL(None, use_errno=True)
+dumps, loads = json.dumps, json.loads  # the code may replace those of the module
 
 
 def cut(text: str, cap: int) -> str:
@@ -68,7 +69,7 @@ class Channel:
         self.fds: list[int] = []
 
     def send(self, message: dict[str, Any]) -> None:
-        self.frame(b"j", json.dumps(message, allow_nan=False).encode())
+        self.frame(b"j", dumps(message, allow_nan=False).encode())
 
     def frame(self, kind: bytes, payload: bytes) -> None:
         self.socket.sendall(kind + struct.pack(">I", len(payload)) + payload)
@@ -78,7 +79,7 @@ class Channel:
         self.fds = []
         header = self._read(5)
         payload = self._read(struct.unpack(">I", header[1:])[0])
-        message: dict[str, Any] = json.loads(payload)
+        message: dict[str, Any] = loads(payload)
         return message
 
     def _read(self, size: int) -> bytes:
@@ -262,8 +263,8 @@ class Worker:
         warnings.filterwarnings("ignore", message="To exit: use")  # there is nothing to leave
         sys.path[0] = ""
         sys.stdin = open(os.devnull)  # noqa: SIM115 - for the life of the process
-        sys.stdout = Stream(self, b"o", 1)
-        sys.stderr = Stream(self, b"e", 2)
+        self.streams = (Stream(self, b"o", 1), Stream(self, b"e", 2))
+        sys.stdout, sys.stderr = self.streams
         self.rehearse("1")
 
     def rehearse(self, code: str) -> None:
@@ -388,6 +389,7 @@ class Worker:
         with contextlib.suppress(Exception):  # the code may have put anything in their place
             sys.stdout.flush()
             sys.stderr.flush()
+        sys.stdout, sys.stderr = self.streams
         self.send({"op": "done", "error": self.caught, "names": names})
 
     def run(self, code: str) -> None:

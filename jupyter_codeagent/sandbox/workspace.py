@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import fnmatch
 import functools
 import io
 import os
 import pwd
-import re
 import shlex
 import stat
 import sys
@@ -18,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from jupyter_codeagent.errors import SandboxUnavailable
+from jupyter_codeagent.keys import secret_file
 
 MIB = 2**20
 COPY_FILE = 8 * MIB  # a larger file is shown read-only instead of copied
@@ -42,11 +41,7 @@ SKIPPED = {
     ".mypy_cache",
     ".ruff_cache",
 }
-SECRETS = (
-    ".env", ".env.*", "*.pem", "*.key", "*.p12", "*.pfx", "id_rsa*", "id_ed25519*", "id_ecdsa*", ".netrc", ".npmrc",
-    ".pypirc", "credentials", "credentials.json", "*.kdbx", ".aws", ".ssh", ".gnupg", ".azure", ".kube",
-)  # fmt: skip
-_SECRET = re.compile("|".join(fnmatch.translate(pattern) for pattern in SECRETS))
+SECRET_FOLDERS = {".aws", ".ssh", ".gnupg", ".azure", ".kube"}
 
 
 @dataclass
@@ -84,7 +79,7 @@ class Workspace:
 
 def secret(name: str) -> bool:
     """Say whether a file's or folder's name is one that secrets have."""
-    return _SECRET.match(name.lower()) is not None
+    return secret_file(name) or name.lower() in SECRET_FOLDERS
 
 
 def skipped(path: str, workspace: str) -> bool:
@@ -166,7 +161,7 @@ def _copy(folder: Path, extra: list[str]) -> Workspace:
         "The working folder is a copy: files written there stay in the sandbox."
         + (f" {large} large file{'s are' if large > 1 else ' is'} read-only." if large else "")
         + (
-            f" {hidden} name{'s' if hidden > 1 else ''} that secrets have ({', '.join(SECRETS[:3])}, ...) left out."
+            f" {hidden} name{'s' if hidden > 1 else ''} that secrets have (.env, *.pem, ...) left out."
             if hidden
             else ""
         )
