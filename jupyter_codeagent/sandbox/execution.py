@@ -64,7 +64,7 @@ class Execution:
             self.ended()
         while not self.over:
             try:
-                if self.step():
+                if self.look():
                     yield self.observation()
             except KeyboardInterrupt:
                 stopped = True
@@ -73,7 +73,7 @@ class Execution:
         if stopped:
             raise KeyboardInterrupt
 
-    def step(self) -> bool:
+    def look(self) -> bool:
         """Take what has arrived and see to the limits; True when it is time to show something."""
         watching = poll()
         for fd in (self.state.wire.socket.fileno(), self.state.pidfd, *self.state.pipes):

@@ -263,7 +263,7 @@ class Sandbox:
         The live state is unchanged. Returns one observation for each cell that was executed.
         """
         with self._turn() as supervisor:
-            state = self._branch(checkpoint.point)
+            state = self._copy(checkpoint.point)
             before = supervisor.users()
             seen: list[Observation] = []
             try:
@@ -287,7 +287,7 @@ class Sandbox:
         found = []
         for code in codes:
             with self._turn() as supervisor:
-                state = self._branch(checkpoint.point)
+                state = self._copy(checkpoint.point)
                 seen = self._aside(state, code)
                 point = Point(state, (*checkpoint.point.log, Cell(code)), uses=1)
                 if state.alive and supervisor.live is not None:
@@ -300,22 +300,22 @@ class Sandbox:
                 found.append(Candidate(seen, Checkpoint(self, point)))
         return found
 
-    def _branch(self, point: Point) -> State:
+    def _copy(self, point: Point) -> State:
         """Return an active copy of `point` beside the live state."""
         supervisor = self.supervisor
         supervisor.insure()
         with uninterrupted():
             live = supervisor.live
             try:
-                supervisor.branch(point)
+                supervisor.bring_up(point)
                 if live is not None and supervisor.live is not None:
                     supervisor.live.shield([live])
             except (Gone, gate.Violation) as error:
                 raise SandboxDied(f"A copy of the state could not be made: {error}.") from error
             finally:
-                branch, supervisor.live = supervisor.live, live
-        assert branch is not None
-        return branch
+                copy, supervisor.live = supervisor.live, live
+        assert copy is not None
+        return copy
 
     def _aside(self, state: State, code: str) -> Observation:
         """Execute in a state that is not the live one."""

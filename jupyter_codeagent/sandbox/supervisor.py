@@ -264,14 +264,14 @@ class Supervisor:
             self.bury()
             if self.kernel_memory() > self.policy.memory // 2:
                 raise Gone("its folders are full of files")
-            self.log = self.branch(point)
+            self.log = self.bring_up(point)
         except (Gone, gate.Violation) as error:
             self.log = self.rebuild(point.log, f"A state was lost ({error})")
         if point is not self.safe:
             self.swap(point)
         self.dirty = len(self.log) < len(point.log)
 
-    def branch(self, point: Point) -> list[Cell]:
+    def bring_up(self, point: Point) -> list[Cell]:
         """Make a copy of `point` the live state, leaving what was live alone; return what led to it."""
         if point.usable:
             assert point.state is not None

@@ -265,9 +265,9 @@ class Worker:
         sys.stdin = open(os.devnull)  # noqa: SIM115 - for the life of the process
         self.streams = (Stream(self, b"o", 1), Stream(self, b"e", 2))
         sys.stdout, sys.stderr = self.streams
-        self.rehearse("1")
+        self.practise("1")
 
-    def rehearse(self, code: str) -> None:
+    def practise(self, code: str) -> None:
         """Run a cell for what it loads and caches, which every fork then has for nothing."""
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             self.send = lambda message: None  # type: ignore[method-assign]
@@ -278,7 +278,7 @@ class Worker:
 
     def warm_up(self) -> None:
         """Format a first error, which takes much longer than the next ones; only while nobody waits."""
-        self.rehearse("1/0")
+        self.practise("1/0")
         gc.freeze()
 
     # -- requests -------------------------------------------------------------------------------
