@@ -78,6 +78,15 @@ def test_stored_outputs_of_plain_cells_are_those_of_a_fresh_run(tmp_path, monkey
         assert compare(n, stored.cells[n].outputs, fresh.cells[n].outputs) == []
 
 
+def test_accepted_cell_is_the_code_of_the_stored_attempt():
+    stored = nbformat.read(EXAMPLES / NAME, as_version=4)
+    codes = [c for c in stored.cells if c.cell_type == "code"]
+    accepted = codes[[c.source for c in codes].index("%agent accept") + 1]
+    record = shown(agent_cell(stored))
+    assert accepted.source in record and "$0.0000" not in record
+    assert shown(accepted).strip() in record
+
+
 def test_stored_notebook_names_no_place_of_a_machine():
     text = (EXAMPLES / NAME).read_text()
     assert not re.search(r"/(?:home|root|tmp|Users|work)/", text)
