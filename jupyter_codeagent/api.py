@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -66,7 +66,8 @@ def solve(
     Returns
     -------
     Trajectory
-        `status` is "solved", "failed" or "stopped" (by Ctrl-C); `answer`, `attempts` and `usage` tell the rest.
+        `status` is "solved", "failed" or "stopped" (by Ctrl-C); `answer`, `attempts` and `usage` tell the rest. The
+        kept attempts of a solved task count as accepted.
 
     Raises
     ------
@@ -158,6 +159,7 @@ def prepared(
     """Give an agent and the trajectory it is to run, for callers who want to watch.
 
     Parameters are as for `solve`; `model` may also be a function that returns one, called when all else is in order.
+    No person accepts here, so afterwards the kept attempts of a solved task count as accepted.
     """
     _check_arguments(task, max_attempts, policy, sandbox, timeout)
     conditions = (*map(expression_check, _several(checks)), *map(file_check, _several(tests)))
@@ -176,11 +178,9 @@ def prepared(
     trajectory = _trajectory(task, context, names, folder, variables or {}, conditions, max_attempts)
     policy.check()
     chosen = _chosen(model, folder)
-    if sandbox is not None:
-        yield _agent(chosen, sandbox, variables or {}, trajectory), trajectory
-        return
-    with Sandbox(policy) as fresh:
-        yield _agent(chosen, fresh, variables or {}, trajectory), trajectory
+    with nullcontext(sandbox) if sandbox is not None else Sandbox(policy) as used:
+        yield _agent(chosen, used, variables or {}, trajectory), trajectory
+    trajectory.accept()
 
 
 def _chosen(model: str | Model | Callable[[], Model] | None, folder: Path | None) -> Model:
@@ -189,8 +189,10 @@ def _chosen(model: str | Model | Callable[[], Model] | None, folder: Path | None
 
     if model is None or isinstance(model, str):
         chosen: Model = get_model(model)
-    else:
+    elif callable(model) or hasattr(model, "stream"):
         chosen = model() if callable(model) else model
+    else:
+        raise WrongUse(f"The model is {model!r}; give a model's name, or a model as get_model returns it.")
     if isinstance(chosen, LocalModel) and folder is not None:
         chosen.profile.folder = folder
     return chosen

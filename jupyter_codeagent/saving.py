@@ -21,7 +21,7 @@ def save_tasks(trajectories: Sequence[Trajectory], path: str | Path) -> Path:
     """
     worth = [t for t in trajectories if t.kept or t.status == "solved"]
     if not worth:
-        raise NotebookError("There is nothing to save: no attempt has succeeded yet.")
+        raise NotebookError("There is nothing to save: no attempt that succeeded is kept.")
     check_writable(path, overwrite=False)
     notebook = to_notebook(worth[0])
     for trajectory in worth[1:]:

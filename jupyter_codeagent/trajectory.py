@@ -187,7 +187,7 @@ class Attempt:
     rolled_back : bool
         The sandbox is again as it was before this attempt.
     accepted, discarded : bool
-        What the user said of it.
+        What the user said of it. In a run without a person the kept attempts of a solved task count as accepted.
     edited : bool
         The code is not as the model wrote it.
     """
@@ -295,9 +295,15 @@ class Trajectory:
 
     @property
     def answer(self) -> str | None:
-        """The model's answer once it passed; None before."""
+        """The model's answer once it passed; None before, and where none of the code that it rests on is kept."""
         passed = self.answers and self.answers[-1].passed
-        return self.answers[-1].action.text if passed else None
+        return self.answers[-1].action.text if passed and not self._unfounded else None
+
+    @property
+    def _unfounded(self) -> bool:
+        # the user has since discarded, or edited into failure, all that a passed answer rests on
+        passed = self.answers and self.answers[-1].passed
+        return bool(passed and self.attempts) and not self.kept
 
     @property
     def kept(self) -> list[Attempt]:
@@ -328,6 +334,8 @@ class Trajectory:
             return "Stopped by the user; the sandbox is as it was before the stopped attempt."
         if self.answer is not None:
             return ""
+        if self._unfounded:
+            return "None of the code that the answer rests on is kept: it was discarded, or fails as edited."
         if self.failure:
             return self.failure
         if self.answers and self.answers[-1].action.gave_up:
@@ -361,6 +369,12 @@ class Trajectory:
         """The name of the model that replied last."""
         names = [entry.action.model for entry in self.history if entry.action.model]
         return names[-1] if names else ""
+
+    def accept(self) -> None:
+        """Count what was kept as accepted if the task is solved; called after a run without a person."""
+        if self.status == "solved":
+            for attempt in self.kept:
+                attempt.accepted = True
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON; `from_dict` reads it back."""

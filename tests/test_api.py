@@ -4,6 +4,7 @@ import pytest
 
 from jupyter_codeagent import Action, Sandbox, SandboxPolicy, ScriptedModel, data_agent, save_notebook, solve
 from jupyter_codeagent.errors import BadReply, NotPlainData, TaskFailed, WrongUse
+from jupyter_codeagent.notebook_file import read_notebook
 from jupyter_codeagent.verify import verify_notebook
 
 
@@ -34,7 +35,8 @@ result
     )
     assert trajectory.status == "solved", trajectory.reason
     assert trajectory.answer == "done"
-    assert [a.status for a in trajectory.attempts] == ["failed", "succeeded"]
+    assert [a.status for a in trajectory.attempts] == ["failed", "accepted"]
+    assert [a.accepted for a in trajectory.attempts] == [False, True]
     assert trajectory.attempts[0].observation.error.ename == "KeyError"
     assert trajectory.attempts[0].rolled_back
     assert "505" in trajectory.attempts[1].observation.text
@@ -48,6 +50,8 @@ def test_solved_task_saves_and_verifies(folder):
     path = save_notebook(trajectory, "solved.ipynb")
     report = verify_notebook(path)
     assert report.ok, str(report)
+    [cell] = [c for c in read_notebook(path).cells if c.cell_type == "code"]
+    assert cell.metadata.jupyter_codeagent.status == trajectory.attempts[0].status == "accepted"
     assert report.inputs[0].name == "sales.csv" and report.inputs[0].state == "same"
 
 
@@ -102,7 +106,7 @@ def test_failed_check_is_told_and_the_model_goes_on(folder):
 def test_tests_decide_success(folder):
     (folder / "test_x.py").write_text("def test_x():\n    assert x == 2\n")
     trajectory = solve("set x", model=script("x = 1"), tests=["test_x.py"], max_attempts=1)
-    assert trajectory.status == "failed"
+    assert trajectory.status == "failed" and not trajectory.attempts[0].accepted
     assert "assert x == 2" in trajectory.answers[0].verdicts[0].detail
 
 
@@ -110,6 +114,7 @@ def test_attempt_limit_ends_the_task(folder):
     model = ScriptedModel([Action("", f"{n}/0") for n in range(9)])
     trajectory = solve("x", model=model, max_attempts=3)
     assert trajectory.status == "failed" and len(trajectory.attempts) == 3
+    assert not any(a.accepted for a in trajectory.attempts)
     assert "within 3 attempts" in trajectory.reason
 
 
@@ -156,6 +161,12 @@ def test_data_agent_raises_with_the_trajectory(folder):
 def test_wrong_use_is_one_sentence(folder, arguments, sentence):
     with pytest.raises(WrongUse, match=sentence) as caught:
         solve(**arguments, model=script("1"))
+    assert "\n" not in str(caught.value)
+
+
+def test_model_that_is_none_is_one_sentence(folder):
+    with pytest.raises(WrongUse, match=r"^The model is 5; give a model's name, or a model") as caught:
+        solve("x", model=5)
     assert "\n" not in str(caught.value)
 
 

@@ -74,7 +74,9 @@ def test_json_is_one_object_and_nothing_else(folder):
     assert done.stdout.count("\n") == 1
     assert (told["status"], told["answer"], told["notebook"]) == ("solved", "two", "o.ipynb")
     attempts = told["tasks"][0]["attempts"]
-    assert [a["status"] for a in attempts] == ["failed", "succeeded"] and "KeyError" in attempts[0]["error"]
+    assert [a["status"] for a in attempts] == ["failed", "accepted"] and "KeyError" in attempts[0]["error"]
+    [cell] = [c for c in read_notebook(folder / "o.ipynb").cells if c.cell_type == "code"]
+    assert cell.metadata.jupyter_codeagent.status == attempts[1]["status"]
     assert told["tasks"][0]["checks"] == [{"check": "True", "passed": True, "detail": ""}]
 
 

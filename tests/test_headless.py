@@ -32,6 +32,7 @@ def test_agent_cells_are_solved_on_the_state_of_the_cells_above(tmp_path):
     ran, steps = run(tmp_path, made, *first, Action("", "y += 2\ny"), Action("42."))
     assert not ran.failure
     assert [t.status for t in ran.trajectories] == ["solved", "solved"]
+    assert [a.status for t in ran.trajectories for a in t.attempts] == ["failed", "accepted", "accepted"]
     assert "x = 20" in ran.trajectories[0].context
     path = write_notebook(ran.solved(), tmp_path / "n.ipynb")
     assert [c.source for c in ran.solved().cells] == [

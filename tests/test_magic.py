@@ -393,6 +393,16 @@ def test_discard_takes_the_effect_back(notebook):
     assert notebook.task.attempts[0].observation.text == "(False, 2)\n"
 
 
+def test_discarding_the_only_kept_attempt_leaves_nothing_solved(solved, folder):
+    solved.run("%agent discard 2")
+    assert solved.task.status == "failed" and solved.task.answer is None
+    assert "discarded" in solved.run("%agent status")
+    solved.run("%agent save solved.ipynb")
+    assert "nothing to save" in solved.err and not (folder / "solved.ipynb").exists()
+    solved.run("%agent accept 2")
+    assert solved.task.status == "solved"
+
+
 def test_an_attempt_cell_runs_nothing_while_unchanged(solved):
     out = solved.run(f"%%attempt {solved.task.id}.2\n{SUM}\n")
     assert out == f"Attempt {solved.task.id}.2 is unchanged and was not run again; edit it to try it in the sandbox.\n"
