@@ -30,7 +30,7 @@ def value(text: str, **more: Any) -> dict[str, Any]:
 
 def png(width: int = 4, height: int = 3, padding: int = 0) -> str:
     head = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + b"IHDR" + struct.pack(">II", width, height)
-    return base64.b64encode(head + bytes(padding)).decode()
+    return base64.b64encode(head + bytes(9 + padding)).decode()
 
 
 def jpeg(width: int, height: int) -> str:

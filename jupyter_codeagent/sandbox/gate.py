@@ -7,14 +7,13 @@ terminal escapes but colours, HTML rebuilt from a short list of tags, and images
 from __future__ import annotations
 
 import base64
-import binascii
 import codecs
 import json
 import re
-import struct
 from collections.abc import Callable
 from typing import Any
 
+from jupyter_codeagent import images
 from jupyter_codeagent.sandbox import markup
 from jupyter_codeagent.trajectory import CodeError, Frame, Output, plain
 
@@ -86,40 +85,16 @@ def html(text: str) -> str | None:
 
 def image(mime: str, text: str) -> str | None:
     """Return the encoded image if its header is that of a PNG or JPEG of bearable size."""
-    if len(text) > IMAGE:
-        return None
-    try:
-        data = base64.b64decode("".join(text.split()), validate=True)
-    except (binascii.Error, ValueError):
+    data = images.decoded(text) if len(text) <= IMAGE else None
+    if data is None:
         return None
     return base64.b64encode(data).decode() if 0 < area(mime, data) <= PIXELS else None
 
 
 def area(mime: str, data: bytes) -> int:
     """Return the pixels of an image by its header; 0 if it is none."""
-    size = png_size(data) if mime == "image/png" else jpeg_size(data)
-    return size[0] * size[1] if size else 0
-
-
-def png_size(data: bytes) -> tuple[int, int] | None:
-    """Return width and height in pixels (PNG specification, IHDR is the first chunk)."""
-    if len(data) < 33 or data[:8] != b"\x89PNG\r\n\x1a\n" or data[12:16] != b"IHDR":
-        return None
-    width, height = struct.unpack(">II", data[16:24])
-    return width, height
-
-
-def jpeg_size(data: bytes) -> tuple[int, int] | None:
-    """Return width and height in pixels (ITU T.81, the first start-of-frame marker)."""
-    if data[:2] != b"\xff\xd8":
-        return None
-    at = 2
-    while at + 9 <= len(data) and data[at] == 0xFF:
-        marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            return int.from_bytes(data[at + 7 : at + 9], "big"), int.from_bytes(data[at + 5 : at + 7], "big")
-        at += 2 + max(length, 2)
-    return None
+    sides = images.size(mime, data)
+    return sides[0] * sides[1] if sides else 0
 
 
 def bundle(data: object) -> dict[str, str]:

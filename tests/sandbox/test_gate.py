@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from jupyter_codeagent import images
 from jupyter_codeagent.sandbox import gate, markup
 
 MIB = 2**20
@@ -450,7 +451,7 @@ def test_a_figure_that_is_redrawn_counts_once():
             {"kind": "display_data", "data": {"image/png": encoded(png(5, 6 + n))}, "display_id": "a", "update": True}
         )
     assert collector.left_out == 0
-    assert gate.png_size(base64.b64decode(collector.outputs()[0]["data"]["image/png"])) == (5, 305)
+    assert images.size("image/png", base64.b64decode(collector.outputs()[0]["data"]["image/png"])) == (5, 305)
 
 
 def test_the_table_of_a_frame_passes_whole():
