@@ -92,6 +92,7 @@ def notebook_record(trajectory: Trajectory) -> dict[str, Any]:
             for i in trajectory.inputs
             if _relative(i.name)
         ],
+        "variables": [_clean(name) for name, literal in trajectory.variables.items() if not literal],
         "environment": packages_of(a.action.code or "" for a in trajectory.kept),
     }
 
@@ -107,6 +108,7 @@ def merged_record(trajectories: Sequence[Trajectory]) -> dict[str, Any]:
         "tokens": _tokens(sum((t.usage for t in trajectories), Usage())),
         "checks": [c for r in records for c in r["checks"]],
         "inputs": list({i["name"]: i for r in records for i in r["inputs"]}.values()),
+        "variables": list(dict.fromkeys(name for r in records for name in r["variables"])),
         "environment": {name: version for r in records for name, version in r["environment"].items()},
     }
 

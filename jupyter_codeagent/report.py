@@ -81,14 +81,16 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Every cell gave again what the file holds."""
-        return not self.cells
+        """Every cell gave again what the file holds, and there was code to execute."""
+        return not self.cells and self.executed > 0
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON."""
         return {"version": 1, "ok": self.ok, **asdict(self)}
 
     def __str__(self) -> str:
+        if not self.executed:
+            return f"{self.path}: not verified; there was nothing to execute in it."
         lines = [
             f"{self.path}: {'verified' if self.ok else 'not verified'}; {_count(self.executed, 'code cell')} executed "
             f"top to bottom in a fresh sandbox in {self.duration:.1f} s, {_count(len(self.cells), 'difference')}."

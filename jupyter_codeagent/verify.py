@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from jupyter_codeagent.notebook import KEY, runnable
 from jupyter_codeagent.notebook_file import read_notebook
 from jupyter_codeagent.report import Difference, InputState, Report, compare, failed_with
 from jupyter_codeagent.sandbox import Sandbox, SandboxPolicy
+from jupyter_codeagent.trajectory import CodeError
 
 
 def verify_notebook(path: str | Path, policy: SandboxPolicy | None = None) -> Report:
@@ -18,7 +20,8 @@ def verify_notebook(path: str | Path, policy: SandboxPolicy | None = None) -> Re
 
     What is read is the file as it lies on the disk. Cells tagged ``skip-execution``, ``%%attempt`` and ``%%agent``
     cells, and lines of this package's own magics, are left out. Text is compared after memory addresses, timings and
-    moments were taken out; of pictures it is compared that there is one. The first cell that fails ends the run.
+    moments were taken out; of pictures it is compared that there is one. The first cell that fails ends the run. A
+    notebook without any code to execute is not verified.
 
     Parameters
     ----------
@@ -39,12 +42,14 @@ def verify_notebook(path: str | Path, policy: SandboxPolicy | None = None) -> Re
     cells = list(runnable(notebook))
     differences: list[Difference] = []
     executed, duration = 0, 0.0
+    needed = list(_needed(notebook))
     with Sandbox(policy or SandboxPolicy(workspace=folder)) as sandbox:
         for number, code, cell in cells:
             seen = sandbox.execute(code)
             executed, duration = executed + 1, duration + seen.duration
+            needed = [name for name in needed if name not in seen.names]
             failed, expected = seen.error.ename if seen.error else "", failed_with(cell.outputs)
-            differences += _ended(number, failed, seen.error.evalue if seen.error else "", expected)
+            differences += _ended(number, failed, _message(seen.error, needed), expected)
             differences += compare(number, cell.outputs, seen.outputs) if failed == expected else []
             if failed and "raises-exception" not in cell.metadata.get("tags", []):
                 break
@@ -62,7 +67,25 @@ def _ended(number: int, failed: str, message: str, expected: str) -> list[Differ
         return []
     if not failed:
         return [Difference(number, "missing", f"it ended with {expected} in the file and runs through now.", expected)]
-    return [Difference(number, "error", f"{failed}: {message[:300]}", expected, failed)]
+    return [Difference(number, "error", message, expected, failed)]
+
+
+def _message(error: CodeError | None, needed: list[str]) -> str:
+    """Return how a cell ended; `needed` are the variables that are not set by then and may be the reason."""
+    said = f"{error.ename}: {error.evalue[:300]}" if error else ""
+    if error is None or error.ename != "NameError" or not any(f"name {n!r} is" in error.evalue for n in needed):
+        return said
+    return f"the notebook needs these variables: {', '.join(needed)}; set them in a cell above ({said})."
+
+
+def _needed(notebook: Any) -> Iterator[str]:
+    """Yield the names of variables that the code was given when it was written, as the metadata says."""
+    record = notebook.metadata.get(KEY)
+    listed = record.get("variables") if isinstance(record, dict) else None
+    # metadata may say anything: what is no name is nothing
+    for name in listed[:50] if isinstance(listed, list) else []:
+        if isinstance(name, str) and name.isidentifier() and len(name) <= 100:
+            yield name
 
 
 def _inputs(notebook: Any, folder: Path) -> tuple[InputState, ...]:

@@ -128,6 +128,12 @@ def test_verify_names_the_differences(folder):
     assert told["ok"] is False and told["cells"][0]["cell"] == 1
 
 
+def test_notebook_without_code_is_not_verified_and_ends_with_status_1(folder):
+    write_notebook(v4.new_notebook(cells=[v4.new_markdown_cell("x")]), folder / "n.ipynb")
+    done = run(folder, "verify", "n.ipynb")
+    assert done.returncode == 1 and "nothing to execute" in done.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [

@@ -76,4 +76,4 @@ def test_report_reads_as_lines_and_as_data():
     assert not report.ok
     assert str(report).splitlines()[1:] == ["cell 3: it differs.", "input a.csv: changed since it was recorded"]
     assert report.to_dict()["ok"] is False and report.to_dict()["cells"][0]["cell"] == 3
-    assert Report("n.ipynb").ok
+    assert Report("n.ipynb", executed=1).ok and not Report("n.ipynb").ok

@@ -5,9 +5,9 @@ import json
 import pytest
 from nbformat import v4
 
-from jupyter_codeagent import SandboxPolicy, verify_notebook
+from jupyter_codeagent import Action, Attempt, Observation, SandboxPolicy, Trajectory, save_notebook, verify_notebook
 from jupyter_codeagent.errors import NotebookError
-from jupyter_codeagent.notebook_file import write_notebook
+from jupyter_codeagent.notebook_file import read_notebook, write_notebook
 
 
 def written(folder, *cells, metadata=None):
@@ -112,6 +112,31 @@ def test_policy_of_the_caller_counts(tmp_path):
 def test_hostile_metadata_is_no_metadata(tmp_path):
     path = written(tmp_path, code("1", result="1"), metadata={"jupyter_codeagent": ["status", "solved"]})
     assert verify_notebook(path).ok
+
+
+def test_notebook_without_code_is_not_verified(tmp_path):
+    skipped = code("1", tags=["skip-execution"])
+    path = written(tmp_path, v4.new_markdown_cell("# Title"), code("%%agent\nsum it up"), skipped)
+    report = verify_notebook(path)
+    assert not report.ok and not report.to_dict()["ok"] and report.executed == 0
+    assert "not verified; there was nothing to execute" in str(report)
+
+
+def test_variables_that_the_notebook_lacks_are_named(tmp_path):
+    task = Trajectory("x", variables={"df": "", "rate": "2", "names": ""}, attempts=[Attempt(1, Action("", "len(df)"))])
+    task.attempts[0].observation, task.attempts[0].done = Observation(), True
+    path = save_notebook(task, tmp_path / "s.ipynb")
+    report = verify_notebook(path)
+    assert "the notebook needs these variables: df, names; set them" in str(report) and "NameError" in str(report)
+    saved = read_notebook(path)
+    saved.cells.insert(0, code("df = [1]"))
+    assert verify_notebook(write_notebook(saved, tmp_path / "t.ipynb")).executed == 3
+
+
+def test_other_names_that_are_missing_are_no_variables_of_the_task(tmp_path):
+    record = {"jupyter_codeagent": {"variables": ["df", 7, "a b", None]}}
+    report = verify_notebook(written(tmp_path, code("df = 1"), code("fd"), metadata=record))
+    assert report.cells[0].detail == "NameError: name 'fd' is not defined"
 
 
 @pytest.mark.parametrize("content", ["{", json.dumps({"nbformat": 3}), "[]"])
