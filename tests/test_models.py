@@ -839,10 +839,21 @@ def test_options_reach_the_request(environment: pytest.MonkeyPatch) -> None:
         get_model("m", base_url=server.url, **options).query(Trajectory("task"))
         body = server.requests[0].body
         assert (body["max_tokens"], body["temperature"], "tools" in body) == (99, 0.5, False)
-    with pytest.raises(TypeError):
+    with pytest.raises(TypeError, match="no option 'colour' for the model 'm'; there are: base_url, "):
         get_model("m", base_url=server.url, colour="red")
+    with pytest.raises(TypeError, match="no option 'effort' with the profile 'fences'"):
+        get_model("m", base_url=server.url, profile="fences", effort="low")
     with pytest.raises(ValueError, match="no profile 'x'"):
         get_model("m", base_url=server.url, profile="x")
+
+
+def test_wrong_name_or_option_is_one_sentence_without_an_endpoint_too(environment: pytest.MonkeyPatch) -> None:
+    with pytest.raises(TypeError, match="no option 'foo' for the model 'x'; there are: "):
+        get_model("x", foo=1)
+    with pytest.raises(TypeError, match="no option 'foo' for the embedded model; there are: path, folder, helps"):
+        get_model("local", foo=1)
+    with pytest.raises(TypeError, match="model's name is 5; give a text"):
+        get_model(5)  # type: ignore[arg-type]
 
 
 def test_the_sdk_is_not_loaded_before_the_first_call() -> None:

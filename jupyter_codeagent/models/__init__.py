@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,6 +17,8 @@ __all__ = ["ChosenModel", "ScriptedModel", "get_model"]
 DEFAULT = "claude-sonnet-5-5"
 LOCAL = {"local": "1.5b", "local-small": "0.5b"}
 _CREDENTIALS = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_PROFILE", "ANTHROPIC_FEDERATION_RULE_ID")
+_OPTIONS = ("base_url", "api_key", "profile", "max_tokens", "images", "effort", "extra", "timeout", "max_retries")
+_LOCAL_OPTIONS = ("path", "folder", "helps")
 _NOBODY = "none"  # the SDK wants a key; endpoints without keys read over it
 
 
@@ -62,21 +64,30 @@ def get_model(name: str | None = None, **options: Any) -> ChosenModel:
     WeightsError
         If the embedded model is chosen and its file is missing or broken.
     TypeError
-        If there is no such option.
+        If there is no such option, or `name` is no text.
     """
+    if name is not None and not isinstance(name, str):
+        raise TypeError(f"The model's name is {name!r}; give a text such as 'local', or None for the configured one.")
     known = credentials(os.environ)
     key = options.pop("api_key", None)
     url = options.pop("base_url", None) or os.environ.get("ANTHROPIC_BASE_URL")
     if url and not (known or key) and Endpoint(url, "").claude:
         url = None  # this one endpoint takes nobody without a key
     if name in LOCAL or (name is None and not (known or url or key)):
+        _check_options("the embedded model", options, _LOCAL_OPTIONS)
         return _local(LOCAL[name or "local"], options)
+    _check_options(f"the model {name or DEFAULT!r}", options, _OPTIONS)
     if not (known or url or key):
         raise NoModel(
             f"No endpoint for the model {name!r}: set ANTHROPIC_API_KEY, or ANTHROPIC_BASE_URL for another server, "
             "or choose the embedded model with --model local."
         )
     return _endpoint(name or DEFAULT, url, key if key or known else _NOBODY, options)
+
+
+def _check_options(whose: str, options: Mapping[str, Any], known: Sequence[str]) -> None:
+    if unknown := [option for option in options if option not in known]:
+        raise TypeError(f"There is no option {unknown[0]!r} for {whose}; there are: {', '.join(known)}.")
 
 
 def credentials(environ: Mapping[str, str]) -> bool:

@@ -306,6 +306,8 @@ def profile_for(endpoint: Endpoint, kind: str | None = None, **options: Any) -> 
         If the profile has no such field.
     """
     kind = kind or ("anthropic" if endpoint.claude else "tools")
+    if kind == "fences" and "effort" in options:
+        raise TypeError("There is no option 'effort' with the profile 'fences'; leave it out.")
     if kind == "anthropic":
         return Tools(claude=True, **{"max_tokens": 32_000, "images": True, **options})
     if kind == "tools":
