@@ -169,16 +169,17 @@ def _watch_notebook(view: Terminal, run: NotebookRun) -> None:
     shown = 0
     view.wait("cell 1 and on")
     for step in run.steps():
-        if step.attempt is not None and step.trajectory is not None:
-            if len(run.trajectories) > shown:
-                shown = len(run.trajectories)
-                view.say(f"cell {step.cell}: {step.trajectory.task}")
+        if step.trajectory is not None and len(run.trajectories) > shown:
+            shown = len(run.trajectories)
+            view.say(f"cell {step.cell}: {step.trajectory.task}")
+        if step.attempt is not None:
             view.show(step.attempt)
+            continue
+        if step.trajectory is not None:
+            view.end(step.trajectory)
         elif step.observation is not None:
             view.say(f"cell {step.cell}: executed in {step.observation.duration:.1f} s")
-            view.wait(f"cell {step.cell + 1} and on")
-    for trajectory in run.trajectories:
-        view.end(trajectory)
+        view.wait(f"cell {step.cell + 1} and on")
     if run.failure:
         view.say(run.failure)
 
@@ -295,8 +296,14 @@ def _model(options: Namespace) -> int:
     try:
         return int(getattr(manage, options.action)(options))
     except KeyboardInterrupt:
-        tell("\nStopped; what was fetched is kept, and `jupyter codeagent model pull` goes on there.")
-        return STOPPED
+        return _ended(options, "Stopped", model_stopped(options.action), STOPPED)
+
+
+def model_stopped(action: str) -> str:
+    """Return what Ctrl-C left of a sub-command of `model`."""
+    if action == "pull":
+        return "\nStopped; what was fetched is kept, and `jupyter codeagent model pull` goes on there."
+    return "Stopped."
 
 
 COMMANDS: dict[str, Callable[[Namespace], int]] = {

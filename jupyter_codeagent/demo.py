@@ -25,7 +25,7 @@ _TASK = f"In {_FILE}, sum Revenue by Region, sorted descending."
 
 def run_demo(options: Namespace) -> int:
     """Make the file, have the task solved, verify the notebook; 0 if all of that went well and the sums are right."""
-    folder = Path(options.folder)
+    folder = Path(options.folder).absolute()  # what is printed must be found from the user's own folder
     try:
         folder.mkdir(parents=True, exist_ok=True)
         os.chdir(folder)
@@ -36,7 +36,7 @@ def run_demo(options: Namespace) -> int:
         view.say(f"{folder / _FILE}: a sales file with a trailing space in a column's name, text for numbers, gaps:")
         for line in Path(_FILE).read_text("utf-8").splitlines()[:5]:
             view.say(f"    {line}")
-        out = free_path(Path("messy_sales.solved.ipynb"))
+        out = free_path(folder / "messy_sales.solved.ipynb")
         asked = Namespace(**vars(options), task=_TASK, files=[_FILE], check=[], test=[], keep_attempts=True)
         done = solve_task(view, asked, out)
         if done.trajectory.status == "stopped":
@@ -44,10 +44,10 @@ def run_demo(options: Namespace) -> int:
         if done.trajectory.answer is None or done.saved is None:
             view.say("The demo did not succeed; what you see above is what happened. Running it again may.")
             return 1
-        return _judge(view, folder, done.trajectory, done.saved, made["truth"])
+        return _judge(view, done.trajectory, done.saved, made["truth"])
 
 
-def _judge(view: Terminal, folder: Path, trajectory: Trajectory, saved: Path, truth: dict[str, float]) -> int:
+def _judge(view: Terminal, trajectory: Trajectory, saved: Path, truth: dict[str, float]) -> int:
     view.wait("the notebook is executed in a fresh sandbox")
     report = verify_notebook(saved)
     view.say(str(report))
@@ -56,7 +56,7 @@ def _judge(view: Terminal, folder: Path, trajectory: Trajectory, saved: Path, tr
     view.say(f"The file was made by a script, which knows the true sums: {sums}.")
     view.say("The notebook has them." if right else "The notebook does not have them: the model was wrong.")
     view.say(
-        f"Open it:       jupyter lab {shlex.quote(str(folder / saved))}\n"
+        f"Open it:       jupyter lab {shlex.quote(str(saved))}\n"
         "With Claude:   export ANTHROPIC_API_KEY=...   and in a notebook: %load_ext jupyter_codeagent, then %%agent"
     )
     return 0 if report.ok and right else 1

@@ -30,7 +30,10 @@ from jupyter_codeagent.trajectory import Attempt, Observation, Trajectory
 
 @dataclass(frozen=True)
 class Step:
-    """Something happened in cell `cell` (1-based): an attempt of a task has grown, or an ordinary cell has run."""
+    """Something happened in cell `cell` (1-based): an attempt has grown, a task has ended, or an ordinary cell has run.
+
+    Where a task has ended there is a trajectory and no attempt.
+    """
 
     cell: int
     trajectory: Trajectory | None = None
@@ -87,10 +90,11 @@ class NotebookRun:
                 self.cells.append(deepcopy(cell))
 
     def _solve(self, number: int, task: str, options: Namespace) -> Iterator[Step]:
+        earlier = len(self.trajectories)
         try:
             yield from self._run_task(number, task, options)
         except (ModelError, SandboxDied) as error:
-            if not self.trajectories or not self.trajectories[-1].attempts:
+            if len(self.trajectories) == earlier or not self.trajectories[-1].attempts:
                 raise
             self.trajectories[-1].failure = str(error)
             self.error = error
@@ -98,6 +102,7 @@ class NotebookRun:
         self.cells += task_cells(trajectory, self.attempts)
         if trajectory.status != "solved":
             self.failure = f"Cell {number} was not solved: {trajectory.reason}"
+        yield Step(number, trajectory)
 
     def _run_task(self, number: int, task: str, options: Namespace) -> Iterator[Step]:
         with prepared(

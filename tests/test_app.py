@@ -13,6 +13,7 @@ import pytest
 from nbformat import v4
 
 from jupyter_codeagent import verify_notebook
+from jupyter_codeagent.commands import model_stopped
 from jupyter_codeagent.notebook_file import read_notebook, write_notebook
 from tests.messages_server import Turn, serving
 
@@ -107,6 +108,23 @@ def test_notebook_is_run_in_order_and_saved_beside_it(folder):
         "x = 20", "> double x", "y = 2 * x", "40", "print(y)",
     ]  # fmt: skip
     assert run(folder, "verify", "n.solved.ipynb").returncode == 0
+
+
+def test_end_of_each_task_is_told_before_the_next_cell(folder):
+    cells = [v4.new_code_cell(s) for s in ("%%agent\nfirst task", "print(y)", "%%agent\nsecond task")]
+    write_notebook(v4.new_notebook(cells=cells), folder / "n.ipynb")
+    turns = [Turn(code="y = 1"), Turn(answer="One it is."), Turn(code="y = 2"), Turn(answer="Two it is.")]
+    with serving(turns) as server:
+        done = run(folder, "run", "n.ipynb", url=server.url)
+    told = ["cell 1: first task", "One it is.", "cell 2: executed", "cell 3: second task", "Two it is.", "Written:"]
+    places = [done.stderr.find(text) for text in told]
+    assert -1 not in places and places == sorted(places), done.stderr
+    assert done.stderr.count("One it is.") == 1
+
+
+def test_what_a_stopped_download_left_is_told_of_downloads_only():
+    assert "what was fetched is kept" in model_stopped("pull")
+    assert [model_stopped(action) for action in ("status", "remove", "serve")] == ["Stopped."] * 3
 
 
 def test_notebook_that_reads_elsewhere_is_verified_when_that_is_allowed(folder):

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -120,6 +121,22 @@ def test_demo_ends_with_a_verified_notebook_that_has_the_true_sums(tmp_path, mod
     for shown in ("attempt 1", "verified; ", "The notebook has them.", "jupyter lab", "ANTHROPIC_API_KEY"):
         assert shown in done.stderr
     assert sorted(os.listdir(tmp_path / "made" / "here")) == ["messy_sales.csv", "messy_sales.solved.ipynb"]
+
+
+def test_demo_tells_paths_that_are_found_from_the_users_folder(tmp_path):
+    program = Path(sysconfig.get_path("scripts"), "jupyter-codeagent")
+    with serving([Turn("Strip the names.", code=MENDED), Turn(answer="Central leads.")]) as server:
+        kept = {k: v for k, v in os.environ.items() if not k.startswith("ANTHROPIC")}
+        environment = {**kept, "ANTHROPIC_BASE_URL": server.url, "ANTHROPIC_API_KEY": "x", "NO_PROXY": "127.0.0.1"}
+        command = [program, "demo", "--folder", "my demo", "--model", "m"]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    notebook = tmp_path / "my demo" / "messy_sales.solved.ipynb"
+    written = re.search("^Written: (.+)$", done.stderr, re.MULTILINE)[1]
+    opened = shlex.split(re.search("^Open it: (.+)$", done.stderr, re.MULTILINE)[1])
+    assert tmp_path / written == tmp_path / opened[-1] == notebook and notebook.is_file()
+    assert f"{notebook}: verified" in done.stderr
+    assert str(tmp_path) not in notebook.read_text()
 
 
 def test_generator_makes_the_same_file_for_the_same_seed(tmp_path):

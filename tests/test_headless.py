@@ -1,10 +1,12 @@
 """Notebooks with agent cells, run without a person."""
 
+import os
+
 import pytest
 from nbformat import v4
 
 from jupyter_codeagent import Action, Sandbox, SandboxPolicy, ScriptedModel, verify_notebook
-from jupyter_codeagent.errors import BadReply, WrongUse
+from jupyter_codeagent.errors import BadReply, NoModel, WrongUse
 from jupyter_codeagent.headless import NotebookRun, agent_cell, longest_timeout
 from jupyter_codeagent.notebook_file import write_notebook
 
@@ -43,6 +45,8 @@ def test_agent_cells_are_solved_on_the_state_of_the_cells_above(tmp_path):
     report = verify_notebook(path)
     assert report.ok and report.executed == 4, str(report)
     assert {s.cell for s in steps} == {2, 3, 4, 5}
+    ended = [n for n, s in enumerate(steps) if s.trajectory and not s.attempt]
+    assert [steps[n].cell for n in ended] == [3, 5] and steps[ended[0] + 1].cell == 4
 
 
 def test_failed_attempts_are_kept_when_asked_for(tmp_path):
@@ -73,6 +77,15 @@ def test_failing_model_keeps_what_was_done(tmp_path):
 def test_failing_model_before_any_attempt_rises(tmp_path):
     with pytest.raises(BadReply):
         run(tmp_path, notebook("%%agent\nx"))
+
+
+def test_missing_model_of_a_later_cell_is_not_taken_for_an_end_of_the_earlier(tmp_path, monkeypatch):
+    for name in [n for n in os.environ if n.startswith("ANTHROPIC")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("ANTHROPIC_CONFIG_DIR", str(tmp_path))
+    made = notebook("%%agent\nx", "%%agent --model nowhere\ny")
+    with pytest.raises(NoModel):
+        run(tmp_path, made, Action("", "1"), Action("ok"))
 
 
 def test_notebook_without_agent_cells_is_refused(tmp_path):
