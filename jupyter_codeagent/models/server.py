@@ -12,9 +12,10 @@ import json
 import os
 import select
 import signal
-import sys
 import time
+import traceback
 from dataclasses import asdict, dataclass
+from threading import Event, Thread
 from typing import Any
 
 NO_RUNTIME = "The local model's runtime is not installed: run `pip install 'jupyter-codeagent[local]'`."
@@ -99,6 +100,10 @@ def _missing(error: ImportError) -> str:
 
 def serve(setup: Setup, answers: int) -> None:
     """Start the server, say so on the descriptor `answers`, and return when it is no longer wanted."""
+    # Watched from the first moment: whoever asked may be gone before the model is loaded.
+    loaded = Event()
+    watch = Thread(target=_end_with, args=(setup, loaded), daemon=True)
+    watch.start()
     try:
         server = start(setup)
         answer = {"url": server.listening_address}
@@ -108,16 +113,23 @@ def serve(setup: Setup, answers: int) -> None:
         answer = {"error": f"The local model could not be loaded from {setup.path}: {error}."}
     os.write(answers, json.dumps(answer).encode() + b"\n")
     if "url" in answer:
-        wait(0, setup.parent, setup.idle)
+        loaded.set()
+        watch.join()
 
 
-def wait(pipe: int, parent: int, idle: float | None) -> None:
-    """Return when `pipe` ends, the process `parent` is no longer the parent, or nothing came for `idle` seconds."""
+def _end_with(setup: Setup, loaded: Event) -> None:
+    wait(0, setup.parent, setup.idle, loaded)
+    os._exit(0)
+
+
+def wait(pipe: int, parent: int, idle: float | None, loaded: Event) -> None:
+    """Return when `pipe` ends, `parent` is not the parent any more, or nothing came for `idle` seconds once loaded."""
     used = time.monotonic()
     while os.getppid() == parent and (idle is None or time.monotonic() - used < idle):
-        if select.select([pipe], [], [], 1.0)[0]:
-            if not os.read(pipe, 4096):
-                return
+        heard = bool(select.select([pipe], [], [], 1.0)[0])
+        if heard and not os.read(pipe, 4096):
+            return
+        if heard or not loaded.is_set():
             used = time.monotonic()
 
 
@@ -130,10 +142,15 @@ def main() -> None:
     os.dup2(2, 1)  # the runtime logs to both
     with open(0, "rb", buffering=0, closefd=False) as pipe:
         line = pipe.readline()
-    if line:
-        serve(Setup(**json.loads(line)), answers)
-    sys.stdout.flush()
-    os._exit(0)  # the runtime's threads need no farewell
+    try:
+        if line:
+            serve(Setup(**json.loads(line)), answers)
+    except BrokenPipeError:
+        os._exit(0)  # nobody reads the answer any more
+    except Exception:  # noqa: BLE001 - its last words, which whoever started it shows
+        traceback.print_exc()
+        os._exit(1)
+    os._exit(0)  # leaving the usual way can wait for the runtime's threads for ever
 
 
 if __name__ == "__main__":
