@@ -12,7 +12,7 @@ from typing import Any
 from jupyter_codeagent.agent import Agent, Model
 from jupyter_codeagent.checks import expression_check, file_check
 from jupyter_codeagent.context import describe, files_named, inputs
-from jupyter_codeagent.errors import TaskFailed, WrongUse
+from jupyter_codeagent.errors import CodeAgentError, TaskFailed, WrongUse
 from jupyter_codeagent.keys import Keys
 from jupyter_codeagent.models import get_model
 from jupyter_codeagent.sandbox import Sandbox, SandboxPolicy
@@ -79,7 +79,7 @@ def solve(
     SandboxUnavailable, SandboxDied
         If there is no sandbox, or it could not be brought back.
     ModelError
-        If there is no model, or it gave no usable reply.
+        If there is no model, or it gave no usable reply; what was tried by then is in its `.trajectory`.
     """
     with prepared(
         task,
@@ -94,8 +94,12 @@ def solve(
         sandbox=sandbox,
         timeout=timeout,
     ) as (agent, trajectory):
-        for _ in agent.run(trajectory):
-            pass
+        try:
+            for _ in agent.run(trajectory):
+                pass
+        except CodeAgentError as error:  # what was paid for is not lost
+            error.trajectory = trajectory
+            raise
     return trajectory
 
 

@@ -35,7 +35,15 @@ if TYPE_CHECKING:
 
 
 class CodeAgentError(Exception):
-    """Base of everything this package raises on purpose."""
+    """Base of everything this package raises on purpose.
+
+    Attributes
+    ----------
+    trajectory : Trajectory or None
+        What was tried by then, where a task was under way.
+    """
+
+    trajectory: Trajectory | None = None
 
 
 class SandboxUnavailable(CodeAgentError):
@@ -129,6 +137,8 @@ class TaskFailed(CodeAgentError):
     trajectory : Trajectory
         Everything that was tried.
     """
+
+    trajectory: Trajectory
 
     def __init__(self, message: str, trajectory: Trajectory) -> None:
         super().__init__(message)

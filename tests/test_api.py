@@ -131,9 +131,10 @@ def test_running_sandbox_keeps_its_state(folder):
         assert sandbox.execute("x").text == "42\n"
 
 
-def test_failing_model_rises(folder):
-    with pytest.raises(BadReply):
+def test_failing_model_rises_with_what_was_tried(folder):
+    with pytest.raises(BadReply) as caught:
         solve("x", model=ScriptedModel([Action("", "1")]))
+    assert [a.action.code for a in caught.value.trajectory.attempts] == ["1"]
 
 
 def test_data_agent_returns_the_answer(folder):
