@@ -12,19 +12,9 @@ export const CONTROL = 'jupyter_codeagent.control';
 
 export const EXTENSION = 'jupyter-codeagent-labextension';
 
-export type TaskStatus =
-  | 'queued'
-  | 'running'
-  | 'solved'
-  | 'failed'
-  | 'stopped';
+export type TaskStatus = 'queued' | 'running' | 'solved' | 'failed' | 'stopped';
 export type AttemptStatus =
-  | 'running'
-  | 'failed'
-  | 'succeeded'
-  | 'accepted'
-  | 'discarded'
-  | 'edited';
+  'running' | 'failed' | 'succeeded' | 'accepted' | 'discarded' | 'edited';
 export type Phase = 'writing' | 'running' | 'done';
 
 export interface ITokens {

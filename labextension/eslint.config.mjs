@@ -1,0 +1,37 @@
+import js from '@eslint/js';
+import prettier from 'eslint-config-prettier';
+import tseslint from 'typescript-eslint';
+
+export default tseslint.config(
+  js.configs.recommended,
+  ...tseslint.configs.recommendedTypeChecked,
+  {
+    languageOptions: {
+      parserOptions: {
+        project: ['tsconfig.json', 'tsconfig.test.json'],
+        tsconfigRootDir: import.meta.dirname
+      }
+    },
+    rules: {
+      curly: 'error',
+      eqeqeq: 'error',
+      'prefer-const': 'error',
+      'no-restricted-properties': [
+        'error',
+        {
+          property: 'innerHTML',
+          message: 'What comes from outside is text: textContent.'
+        },
+        {
+          property: 'outerHTML',
+          message: 'What comes from outside is text: textContent.'
+        },
+        {
+          property: 'insertAdjacentHTML',
+          message: 'What comes from outside is text: textContent.'
+        }
+      ]
+    }
+  },
+  prettier
+);
