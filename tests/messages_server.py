@@ -66,6 +66,10 @@ class Turn:
         The reply comes as one JSON message, though streaming was asked for.
     named : bool
         Events have their ``event:`` lines.
+    hold : threading.Event or None
+        Awaited once `held` events are out, so that a test can look at a reply that is half written.
+    held : int
+        Goes with `hold`; 0: nothing has been sent yet.
     """
 
     text: str = ""
@@ -87,6 +91,8 @@ class Turn:
     content_type: str = "text/html"
     whole: bool = False
     named: bool = True
+    hold: threading.Event | None = None
+    held: int = 0
 
     def content(self, tools: bool, number: int) -> list[dict[str, Any]]:
         """Return the content blocks; a call's input that is no JSON stands under `json`."""
@@ -292,6 +298,9 @@ class _Handler(BaseHTTPRequestHandler):
                     return
                 self.event({"type": "error", "error": turn.error}, turn.named)
                 break
+            if turn.hold is not None and count == turn.held:
+                self.wfile.flush()
+                self.await_release(turn.hold)
             self.event(event, turn.named)
             if turn.pace:
                 self.wfile.flush()
@@ -317,6 +326,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
         self.wfile.flush()
+
+    def await_release(self, hold: threading.Event) -> None:
+        """Wait until the test lets the reply go on, unless the client goes away."""
+        while not hold.is_set():
+            self.wait(0.02)
 
     def wait(self, seconds: float) -> None:
         """Sleep, unless the client goes away."""
