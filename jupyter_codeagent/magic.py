@@ -23,15 +23,17 @@ from jupyter_codeagent.checks import expression_check, file_check
 from jupyter_codeagent.context import cut, describe, files_named, find_files, inputs
 from jupyter_codeagent.delivery import deliver
 from jupyter_codeagent.desk import DescribedModel, Desk, execute
-from jupyter_codeagent.display import NotebookView, TerminalView, View, fragment
+from jupyter_codeagent.display import NotebookView, View
 from jupyter_codeagent.errors import CodeAgentError, SandboxDied, WrongUse
 from jupyter_codeagent.notebook import KEY
 from jupyter_codeagent.options import CodeAgent, checked_variables, parse, parser, without_again
+from jupyter_codeagent.page import fragment
 from jupyter_codeagent.passing import Passing
 from jupyter_codeagent.records import Record
 from jupyter_codeagent.render import colour_only, own_frames
 from jupyter_codeagent.review import Reviewed
 from jupyter_codeagent.saving import save_tasks
+from jupyter_codeagent.terminal import TerminalView
 from jupyter_codeagent.trajectory import Action, Observation, Trajectory, code_hash, plain
 from jupyter_codeagent.variables import names_in
 from jupyter_codeagent.verify import verify_notebook

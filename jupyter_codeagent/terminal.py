@@ -8,7 +8,10 @@ import time
 from types import TracebackType
 from typing import TextIO
 
+from jupyter_codeagent.render import colour_only, outspoken
 from jupyter_codeagent.trajectory import Attempt, Observation, Trajectory, plain
+from jupyter_codeagent.transcript import answer_lines, closing_lines, end_lines, head_lines
+from jupyter_codeagent.wording import commands_next
 
 _MOST_OUTPUT = 4000  # characters shown of one attempt's output
 
@@ -175,3 +178,74 @@ class Terminal:
                 self.stream.flush()
         with self._lock:
             self._erase()
+
+
+class TerminalView:
+    """Text that is written once, as it comes.
+
+    Parameters
+    ----------
+    stream : TextIO
+        Where to write.
+    costs : bool
+        Show tokens and dollars.
+    """
+
+    def __init__(self, stream: TextIO | None = None, costs: bool = True) -> None:
+        self.stream = stream or sys.stdout
+        self.costs = costs
+        self.began = time.monotonic()
+        self._parts: dict[tuple[int, str], str] = {}
+        self._told = 0  # answers written
+
+    def open(self, trajectory: Trajectory, told: str) -> None:
+        """Write `told` as the first line."""
+        self._write(told + "\n")
+
+    def show(self, trajectory: Trajectory) -> None:
+        """Write what is new."""
+        answers = 0
+        for entry in trajectory.history:
+            if isinstance(entry, Attempt):
+                self._attempt(entry, trajectory.limit)
+                continue
+            answers += 1
+            if answers > self._told:
+                self._write("\n" + "\n".join(answer_lines(entry)) + "\n")
+                self._told = answers
+        if trajectory.current is not None:
+            self._attempt(trajectory.current, trajectory.limit)
+
+    def close(self, trajectory: Trajectory, notice: str = "", replayed: bool = False) -> None:
+        """Write the rest, how the task ended, and what can be done next."""
+        self.show(trajectory)
+        seconds = None if replayed else time.monotonic() - self.began
+        self._write(
+            "\n" + "\n".join(closing_lines(trajectory, seconds, self.costs, notice, *commands_next(trajectory))) + "\n"
+        )
+
+    def _attempt(self, attempt: Attempt, limit: int) -> None:
+        if attempt.action.code is None or (attempt.number, "end") in self._parts:
+            return
+        self._head(attempt, limit)
+        self._grow(attempt, "code", outspoken(attempt.action.code))
+        if attempt.observation is not None:
+            self._grow(attempt, "output", "\n\n" + colour_only(attempt.observation.text))
+        if attempt.done:
+            self._parts[attempt.number, "end"] = ""
+            self._write("\n" + "\n".join(end_lines(attempt, colours=True)) + "\n")
+
+    def _head(self, attempt: Attempt, limit: int) -> None:
+        if (attempt.number, "code") not in self._parts:
+            self._write("\n" + "\n".join(head_lines(attempt, limit)) + "\n")
+
+    def _grow(self, attempt: Attempt, part: str, now: str) -> None:
+        """Write what `now` has more than before; where it is not a continuation, write it anew."""
+        before = self._parts.get((attempt.number, part), "")
+        self._write(now[len(before) :] if now.startswith(before) else "\n" + now)
+        self._parts[attempt.number, part] = now
+
+    def _write(self, text: str) -> None:
+        if text:
+            self.stream.write(text)
+            self.stream.flush()

@@ -6,9 +6,12 @@ from html.parser import HTMLParser
 
 import pytest
 
-from jupyter_codeagent.display import NotebookView, TerminalView, page, text
+from jupyter_codeagent.display import NotebookView
+from jupyter_codeagent.page import brief, page
 from jupyter_codeagent.render import ansi_html, code_html, markdown_html, output_html, own_frames
+from jupyter_codeagent.terminal import TerminalView
 from jupyter_codeagent.trajectory import Action, Answer, Attempt, CodeError, Observation, Trajectory, Usage, Verdict
+from jupyter_codeagent.transcript import text
 
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(1)><style>*{display:none}</style>"
@@ -231,6 +234,47 @@ def test_a_notebook_view_shows_beginnings_and_ends_at_once():
     attempt.done = True
     view.show(trajectory)
     assert "Attempt 1 succeeded" in pages[-1]
+
+
+def test_a_brief_record_has_a_line_for_each_attempt_and_neither_code_nor_outputs():
+    html, lines = brief(solved(), 3.2, told="what is asked"), text(solved(), 3.2, told="what is asked", whole=False)
+    words = re.sub(r"<style>.*?</style>|<[^>]+>", " ", html, flags=re.DOTALL)
+    for shown in (words, lines):
+        for part in (
+            "what is asked",
+            "Solved",
+            "a-model",
+            "failed",
+            "KeyError",
+            "rolled back",
+            "0.5 s",
+            "passed",
+            "42",
+        ):
+            assert part in shown, part
+        assert "Accept and run" in shown and "%agent accept" not in shown
+        assert "I sum it." not in shown and "sum()" not in shown
+    assert html.count('class="jca-line') == 2 and "<details" not in html
+    assert not {"script", "img", "iframe", "a", "link"} & Tags(html).names()
+
+
+def test_a_brief_record_shows_what_the_model_writes_until_there_is_code():
+    trajectory = Trajectory("t", current=Attempt(1, Action("I begin so.")))
+    assert "I begin so." in brief(trajectory)
+    trajectory.current.action = Action("I begin so.", "x = 1")
+    assert "I begin so." not in brief(trajectory) and "x = 1" not in brief(trajectory)
+
+
+def test_a_notebook_view_turns_brief_as_soon_as_the_attempts_are_cells():
+    bundles, cells = [], []
+    view = NotebookView(lambda bundle, **options: bundles.append(bundle), compact=lambda: bool(cells))
+    trajectory = solved()
+    view.open(trajectory, "told")
+    cells.append("attempt 1")
+    view.close(trajectory)
+    whole, short = bundles
+    for kind in ("text/html", "text/plain"):
+        assert "I sum it." in whole[kind] and "I sum it." not in short[kind]
 
 
 def test_a_terminal_view_writes_each_thing_once():

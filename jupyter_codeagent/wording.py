@@ -1,0 +1,88 @@
+"""What is said of a task in few words; the same in every reading of its record."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from jupyter_codeagent.trajectory import Attempt, Trajectory
+
+DOT = " \u00b7 "
+WORDS = {
+    "writing": "writing",
+    "running": "running in the sandbox",
+    "failed": "failed",
+    "succeeded": "succeeded",
+    "accepted": "accepted",
+    "discarded": "discarded",
+}
+STATES = {"running": "Working", "solved": "Solved", "failed": "Not solved", "stopped": "Stopped"}
+
+
+def facts(trajectory: Trajectory, seconds: float | None, costs: bool) -> str:
+    """Return attempts, model, time, tokens and the sandbox in one line."""
+    number = len(trajectory.attempts)
+    current = trajectory.current
+    if trajectory.status == "running" and current is not None and not current.done:
+        number = current.number
+    parts = [f"attempt {number} of {trajectory.limit}" if trajectory.status == "running" else _count(number, "attempt")]
+    if trajectory.model:
+        parts.append(trajectory.model)
+    if seconds is not None:
+        parts.append(f"{seconds:,.1f} s")
+    usage = trajectory.usage
+    total = usage.input_tokens + usage.output_tokens + usage.cache_read_tokens
+    if costs and total:
+        parts.append(f"{total:,} tokens" + (f", ${usage.cost:.4f}" if usage.cost else ""))
+    if trajectory.tier:
+        parts.append(f"sandbox tier {trajectory.tier}")
+    return DOT.join(parts)
+
+
+def remarks(attempt: Attempt) -> Iterator[str]:
+    """Yield what is to be known of an attempt besides its status."""
+    if attempt.edited:
+        yield "edited"
+    if attempt.rolled_back:
+        yield "rolled back"
+    if attempt.done and attempt.observation:
+        yield f"{attempt.observation.duration:,.1f} s"
+
+
+def reason(trajectory: Trajectory) -> str:
+    """Return why the task ended without an answer; empty where the front end tells it below the record."""
+    return "" if trajectory.failure else trajectory.reason
+
+
+def commands_next(trajectory: Trajectory) -> list[str]:
+    """Return what the user can do now by commands; these stand between backticks."""
+    waiting = _waiting(trajectory)
+    if not waiting:
+        return []
+    number = waiting[-1].number
+    return [
+        f"Next: `%agent accept {number}` puts the code of attempt {number} into a new cell"
+        + (", `%agent accept` that of all kept attempts" if len(waiting) > 1 else "")
+        + "; `%agent save solved.ipynb` saves the notebook."
+    ]
+
+
+def cells_next(trajectory: Trajectory) -> list[str]:
+    """Return what the user can do now where attempts are cells; the names of buttons stand between backticks."""
+    waiting = _waiting(trajectory)
+    if not waiting:
+        return []
+    number = waiting[-1].number
+    return [
+        f"Next: `Accept and run` at the cell of attempt {number} makes its code yours and runs it in your kernel; "
+        "`Accept` leaves running it to you."
+    ]
+
+
+def _waiting(trajectory: Trajectory) -> list[Attempt]:
+    """Return the kept attempts of a task that has ended, if not all of them are accepted."""
+    kept = [] if trajectory.status == "running" else trajectory.kept
+    return [] if all(a.accepted for a in kept) else kept
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number or 'no'} {noun}s"
