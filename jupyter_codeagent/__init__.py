@@ -61,3 +61,15 @@ def unload_ipython_extension(shell: Any) -> None:
     from jupyter_codeagent.magic import unload
 
     unload(shell)
+
+
+def _jupyter_server_extension_points() -> list[dict[str, Any]]:
+    # called by Jupyter Server; nothing of it is imported before
+    from jupyter_codeagent.routes import CodeAgentServer
+
+    return [{"module": "jupyter_codeagent", "app": CodeAgentServer}]
+
+
+def _jupyter_labextension_paths() -> list[dict[str, str]]:
+    # called by the tools that link a checkout's built extension into an environment
+    return [{"src": "labextension", "dest": "jupyter-codeagent-labextension"}]

@@ -267,9 +267,11 @@ def _verify(options: Namespace) -> int:
     folder = Path(options.notebook).resolve().parent
     files = tuple(str(Path(f).expanduser().resolve()) for f in options.files)
     with Terminal() as view:
-        view.wait(f"{options.notebook} is executed in a fresh sandbox")
+        view.wait(f"a fresh sandbox for {options.notebook} is made ready")
         policy = SandboxPolicy(workspace=folder, memory=options.memory, timeout=options.timeout, files=files)
-        report = verify_notebook(options.notebook, policy)
+        report = verify_notebook(
+            options.notebook, policy, lambda done, total: view.step(f"cell {min(done + 1, total)} of {total}")
+        )
     if options.json:
         write_json(report.to_dict())
     else:

@@ -65,6 +65,10 @@ class Terminal:
         """Name what is being waited for."""
         self._waiting, self._since = what, time.monotonic()
 
+    def step(self, what: str) -> None:
+        """Name the next step of what is being waited for; its seconds are counted on."""
+        self._waiting = what
+
     def show(self, attempt: Attempt) -> None:
         """Write what is new of `attempt`."""
         if attempt.number != self._begun or (self._running and attempt.observation is None):

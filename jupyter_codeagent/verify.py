@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,9 @@ from jupyter_codeagent.sandbox import Sandbox, SandboxPolicy
 from jupyter_codeagent.trajectory import CodeError
 
 
-def verify_notebook(path: str | Path, policy: SandboxPolicy | None = None) -> Report:
+def verify_notebook(
+    path: str | Path, policy: SandboxPolicy | None = None, progress: Callable[[int, int], None] | None = None
+) -> Report:
     """Execute a saved notebook top to bottom in a fresh sandbox and compare with the outputs it holds.
 
     What is read is the file as it lies on the disk. Cells tagged ``skip-execution``, ``%%attempt`` and ``%%agent``
@@ -29,6 +31,9 @@ def verify_notebook(path: str | Path, policy: SandboxPolicy | None = None) -> Re
         The notebook.
     policy : SandboxPolicy or None
         None: the defaults, with the notebook's folder as working folder.
+    progress : callable or None
+        Called before each code cell, and once at the end, with the number of cells that were executed and of all
+        that are to be.
 
     Raises
     ------
@@ -43,8 +48,10 @@ def verify_notebook(path: str | Path, policy: SandboxPolicy | None = None) -> Re
     differences: list[Difference] = []
     executed, duration = 0, 0.0
     needed = list(_needed(notebook))
+    tell = progress or (lambda done, total: None)
     with Sandbox(policy or SandboxPolicy(workspace=folder)) as sandbox:
         for number, code, cell in cells:
+            tell(executed, len(cells))
             seen = sandbox.execute(code)
             executed, duration = executed + 1, duration + seen.duration
             needed = [name for name in needed if name not in seen.names]
@@ -53,6 +60,7 @@ def verify_notebook(path: str | Path, policy: SandboxPolicy | None = None) -> Re
             differences += compare(number, cell.outputs, seen.outputs) if failed == expected else []
             if failed and "raises-exception" not in cell.metadata.get("tags", []):
                 break
+        tell(executed, len(cells))
         sandbox.start()
         tier = sandbox.tier
     if left := len(cells) - executed:

@@ -136,6 +136,22 @@ def test_notebook_that_reads_elsewhere_is_verified_when_that_is_allowed(folder):
     assert run(folder, "verify", "x.solved.ipynb", "--files", far).returncode == 0
 
 
+def test_verify_shows_which_cell_is_executed(folder):
+    cells = [v4.new_code_cell("1"), v4.new_code_cell("import time; time.sleep(4)")]
+    write_notebook(v4.new_notebook(cells=cells), folder / "n.ipynb")
+    terminal, inside = os.openpty()
+    with subprocess.Popen(
+        command("verify", "n.ipynb"), cwd=folder, env=environment(folder.parent), stdout=subprocess.PIPE, stderr=inside
+    ) as running:
+        os.close(inside)
+        shown = b""
+        while b"cell 2 of 2" not in shown:
+            shown += os.read(terminal, 1000)
+        running.communicate(timeout=60)
+    os.close(terminal)
+    assert running.returncode == 1  # the file has no output of the first cell
+
+
 def test_verify_names_the_differences(folder):
     cell = v4.new_code_cell("print(1)", outputs=[v4.new_output("stream", text="2\n")])
     write_notebook(v4.new_notebook(cells=[cell]), folder / "n.ipynb")

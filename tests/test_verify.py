@@ -103,6 +103,16 @@ def test_inputs_are_looked_at_below_the_folder_only(tmp_path):
     assert report.ok
 
 
+def test_progress_is_told_before_each_cell_and_at_the_end(tmp_path):
+    told = []
+    path = written(tmp_path, code("1", result="1"), v4.new_markdown_cell("# Title"), code("2", result="2"))
+    verify_notebook(path, progress=lambda done, total: told.append((done, total)))
+    assert told == [(0, 2), (1, 2), (2, 2)]
+    told.clear()
+    verify_notebook(written(tmp_path, code("1/0"), code("2")), progress=lambda *seen: told.append(seen))
+    assert told == [(0, 2), (1, 2)]
+
+
 def test_policy_of_the_caller_counts(tmp_path):
     path = written(tmp_path, code("while True: pass"))
     report = verify_notebook(path, SandboxPolicy(workspace=tmp_path, timeout=1))

@@ -11,6 +11,18 @@ from typing import Any
 from jupyter_codeagent.trajectory import Usage
 
 
+def known() -> list[str]:
+    """Return the names of the models whose prices are known."""
+    return list(_rates())
+
+
+def told(model: str) -> str:
+    """Return one sentence about the price of a model that is `known`."""
+    rate = _rates()[model][0]
+    upto = f", while a request has at most {rate['up_to']:,.0f} tokens" if "up_to" in rate else ""
+    return f"{rate['input']:g} US dollars per million tokens read, {rate['output']:g} written{upto}."
+
+
 def cost(model: str, usage: Usage, written: int = 0) -> float | None:
     """Return the cost of one reply.
 
