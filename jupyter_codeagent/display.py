@@ -25,6 +25,41 @@ class View(Protocol):
     def close(self, trajectory: Trajectory, notice: str = "", replayed: bool = False) -> None:
         """Show its end, with one more sentence; what is replayed took no time."""
 
+    def refresh(self, trajectory: Trajectory) -> None:
+        """Show what the user has accepted, discarded or edited since, where what is shown can change."""
+
+
+class Pace:
+    """When a view of a task is to be updated, and how long the task took."""
+
+    def __init__(self) -> None:
+        self.ending: tuple[float | None, str] = (None, "")  # seconds and a sentence, once the task has ended
+        self._ended = False
+        self._began = time.monotonic()
+        self._last = -INTERVAL
+        self._step: tuple[int, int, str] | None = None
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the task began."""
+        return time.monotonic() - self._began
+
+    def due(self, trajectory: Trajectory) -> bool:
+        """Tell whether something began or ended, or the last update is long enough ago."""
+        current = trajectory.current
+        step = (len(trajectory.attempts), len(trajectory.answers), current.status if current else "")
+        same, self._step = step == self._step, step
+        return not same or time.monotonic() - self._last >= INTERVAL
+
+    def shown(self) -> None:
+        """Remember an update; called after its work, so that a long record is not shown without a pause."""
+        self._last = time.monotonic()
+
+    def end(self, notice: str, replayed: bool) -> None:
+        """Remember how the task ended; again does nothing."""
+        if not self._ended:
+            self._ended, self.ending = True, (None if replayed else self.seconds, notice)
+
 
 class NotebookView:
     """One output under the cell, updated in place.
@@ -46,12 +81,9 @@ class NotebookView:
         self.display = display
         self.costs = costs
         self.compact = compact
-        self.began = time.monotonic()
-        self._last = -INTERVAL
-        self._step: tuple[int, int, str] | None = None
+        self._pace = Pace()
         self._id = ""
         self._told = ""
-        self._closing: tuple[float | None, str] | None = None
 
     def open(self, trajectory: Trajectory, told: str) -> None:
         """Make the output, with `told` as its first line."""
@@ -60,25 +92,25 @@ class NotebookView:
 
     def show(self, trajectory: Trajectory) -> None:
         """Update the output when something begins or ends, and at most ten times a second while it grows."""
-        current = trajectory.current
-        step = (len(trajectory.attempts), len(trajectory.answers), current.status if current else "")
-        if step != self._step or time.monotonic() - self._last >= INTERVAL:
-            self._step = step
-            self._update(trajectory, time.monotonic() - self.began, "")
+        if self._pace.due(trajectory):
+            self._update(trajectory, self._pace.seconds, "")
 
     def close(self, trajectory: Trajectory, notice: str = "", replayed: bool = False) -> None:
-        """Update the output for the last time, or again when the user accepted or discarded an attempt."""
-        if self._closing is None:
-            self._closing = (None if replayed else time.monotonic() - self.began, notice)
-        self._update(trajectory, *self._closing)
+        """Update the output with how the task ended."""
+        self._pace.end(notice, replayed)
+        self.refresh(trajectory)
+
+    def refresh(self, trajectory: Trajectory) -> None:
+        """Update the output with what the user has accepted, discarded or edited since."""
+        self._update(trajectory, *self._pace.ending)
 
     def _update(self, trajectory: Trajectory, seconds: float | None, notice: str) -> None:
         compact = self.compact()
-        html = brief if compact else page
+        said = (trajectory, seconds, self.costs, notice, self._told)
         bundle = {
-            "text/html": html(trajectory, seconds, self.costs, notice, self._told),
-            "text/plain": text(trajectory, seconds, self.costs, notice, self._told, whole=not compact),
+            "text/html": brief(*said) if compact else page(*said),
+            "text/plain": text(*said, whole=not compact),
         }
         first, self._id = not self._id, self._id or f"codeagent-{trajectory.id}-{time.monotonic_ns()}"
         self.display(bundle, raw=True, display_id=self._id, update=not first)
-        self._last = time.monotonic()  # after the work, so that a long record is not shown without a pause
+        self._pace.shown()

@@ -294,8 +294,8 @@ class AgentMagics(Magics):
     def _refresh(self, trajectory: Trajectory) -> None:
         """Update the record under the task's cell, where it can be."""
         view = self.views.get(trajectory.id)
-        if isinstance(view, NotebookView):
-            view.close(trajectory)
+        if view is not None:
+            view.refresh(trajectory)
 
     # -- the commands of %agent -----------------------------------------------------------------
 

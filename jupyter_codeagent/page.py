@@ -59,9 +59,10 @@ def brief(
     return framed("".join(parts), trajectory.status)
 
 
-def framed(body: str, state: str = "") -> str:
-    """Return pieces of a record in one element that carries their style."""
-    return f'<div class="jca{f" jca-{state}" if state else ""}"><style>{style()}</style>{body}</div>'
+def framed(body: str, state: str = "", styled: bool = True) -> str:
+    """Return pieces of a record in one element, which carries their style unless another one beside it does."""
+    sheet = f"<style>{style()}</style>" if styled else ""
+    return f'<div class="jca{f" jca-{state}" if state else ""}">{sheet}{body}</div>'
 
 
 def fragment(output: Output) -> dict[str, str]:

@@ -228,6 +228,9 @@ class TerminalView:
             "\n" + "\n".join(closing_lines(trajectory, seconds, self.costs, notice, *commands_next(trajectory))) + "\n"
         )
 
+    def refresh(self, trajectory: Trajectory) -> None:
+        """Do nothing: what is written stays."""
+
     def _attempt(self, attempt: Attempt, limit: int) -> None:
         if attempt.action.code is None or (attempt.number, "end") in self._parts:
             return

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from jupyter_codeagent.render import colour_only, outspoken, own_frames, shorten
 from jupyter_codeagent.trajectory import Answer, Attempt, Trajectory, plain
-from jupyter_codeagent.wording import STATES, WORDS, cells_next, commands_next, facts, reason, remarks
+from jupyter_codeagent.wording import STATES, WORDS, cells_next, commands_next, facts, reason, remarks, title
 
 
 def text(
@@ -35,7 +35,7 @@ def text(
         if isinstance(entry, Answer):
             lines += answer_lines(entry)
         else:
-            lines += _attempt_lines(entry, trajectory.limit) if whole else [_line(entry)]
+            lines += _attempt_lines(entry, trajectory.limit) if whole else [title(entry)]
     following = commands_next if whole else cells_next
     ending = closing_lines(trajectory, seconds, costs, notice, *following(trajectory))
     return shorten("\n".join([*lines, *ending]))
@@ -86,9 +86,3 @@ def _attempt_lines(attempt: Attempt, limit: int) -> list[str]:
     if attempt.observation is not None:
         lines += outspoken(attempt.observation.text).splitlines()
     return [*lines, *end_lines(attempt, colours=False), ""]
-
-
-def _line(attempt: Attempt) -> str:
-    error = attempt.observation.error if attempt.observation else None
-    words = [WORDS[attempt.status], *([outspoken(plain(error.ename))] if error else []), *remarks(attempt)]
-    return f"Attempt {attempt.number}: {', '.join(words)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from jupyter_codeagent.trajectory import Attempt, Trajectory
@@ -46,6 +47,14 @@ def remarks(attempt: Attempt) -> Iterator[str]:
         yield "rolled back"
     if attempt.done and attempt.observation:
         yield f"{attempt.observation.duration:,.1f} s"
+
+
+def title(attempt: Attempt) -> str:
+    """Return an attempt's number, status and remarks in one line that is safe in any markup."""
+    error = attempt.observation.error if attempt.observation else None
+    name = re.sub(r"[^\w.]", "", error.ename)[:60] if error else ""
+    words = [WORDS[attempt.status], *filter(None, [name]), *remarks(attempt)]
+    return f"Attempt {attempt.number}: {', '.join(words)}"
 
 
 def reason(trajectory: Trajectory) -> str:
