@@ -13,6 +13,8 @@ from typing import Any, Protocol
 from jupyter_core.paths import jupyter_data_dir
 
 from jupyter_codeagent.agent import Model
+from jupyter_codeagent.bridge import Bridge
+from jupyter_codeagent.bridge.feed import Feed, Origin
 from jupyter_codeagent.keys import Keys
 from jupyter_codeagent.options import CodeAgent
 from jupyter_codeagent.passing import Kept, Passing
@@ -57,12 +59,18 @@ class Desk:
         self.choose_model = choose_model
         self.records = records or Records(Path(jupyter_data_dir()) / "codeagent" / "records")
         self.tasks = Tasks()
+        self.bridge = Bridge(self._recorded)
         self.start: Kept | None = None  # the state before the latest task
         self.owed: list[Trajectory] = []  # replayed tasks, whose code the sandbox has not run
         self._sandbox: Sandbox | None = None
         self._passing: Passing | None = None
         self.since = 0.0  # when the sandbox copied the working folder
         self.delivered: dict[str, str] = {}  # hashes of files copied in since
+
+    def _recorded(self, task: str) -> Feed | None:
+        """Return what can be told of a task that ran before this kernel started."""
+        found = self.tasks.task(task) or self.records.task(task)
+        return Feed(found, Origin(), replayed=True) if found is not None else None
 
     @property
     def keys(self) -> Keys:
@@ -183,6 +191,13 @@ class Desk:
         """Return the cells run before the current one, oldest first, 40 at most."""
         history: list[str] = self.shell.history_manager.input_hist_raw
         return list(history[1:-1][-40:])
+
+    def origin(self, source: str) -> Origin:
+        """Return where the current cell, with this text, was run."""
+        parent = self.shell.kernel.get_parent() if hasattr(self.shell, "kernel") else {}
+        session = parent.get("header", {}).get("session", "")
+        cell = (parent.get("metadata") or {}).get("cellId", "")
+        return Origin(session, cell if isinstance(cell, str) else "", source)
 
     @property
     def attended(self) -> bool:

@@ -8,6 +8,7 @@ import linecache
 import re
 import shlex
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from datetime import datetime
@@ -88,10 +89,12 @@ class AgentMagics(Magics):
         self.desk = desk
         self.views: dict[str, View] = {}
         self._cell_meta: dict[str, Any] = {}
+        self._cell_text = ""
         self._failure: tuple[BaseException, str] | None = None
 
     def before_cell(self, info: Any) -> None:
-        """Remember the cell's metadata, where the front end sends it; IPython calls this before each cell."""
+        """Remember the cell's text, and its metadata where the front end sends it; IPython calls this before each."""
+        self._cell_text = info.raw_cell or ""
         self._cell_meta = getattr(info, "cell_meta", None) or {}
 
     def after_cell(self, result: Any) -> None:
@@ -177,7 +180,9 @@ class AgentMagics(Magics):
         view = self.views[trajectory.id] = self._view()
         variables = self.desk.variables()
         looked_at = [name for name in named if not self.desk.keys.named(name, variables.get(name))]
-        view.open(trajectory, _announcement(model, trajectory, looked_at))
+        trajectory.told, trajectory.cell = _announcement(model, trajectory, looked_at), code_hash(identity)
+        view.open(trajectory, trajectory.told)
+        self.desk.bridge.begin(trajectory, self.desk.origin(self._cell_text))
         self._solve(model, Reviewed(sandbox, input) if options.review else sandbox, trajectory)
         trajectory.variables = sandbox.literals()
         if trajectory.status == "solved":
@@ -222,8 +227,11 @@ class AgentMagics(Magics):
         view = self.views[trajectory.id]
         self.desk.tasks.add(trajectory)
         steps = Agent(model, sandbox).watch(trajectory)
+        began = time.monotonic()
         try:
             for _ in steps:
+                trajectory.duration = time.monotonic() - began
+                self.desk.bridge.show(trajectory)
                 view.show(trajectory)
         except KeyboardInterrupt:
             trajectory.stopped = True
@@ -234,6 +242,8 @@ class AgentMagics(Magics):
         finally:
             steps.close()  # rolls back what was begun, if the display was interrupted
             trajectory.current = None
+            trajectory.duration = time.monotonic() - began
+            self.desk.bridge.show(trajectory)
 
     def _end(self, trajectory: Trajectory) -> None:
         """End the cell so that those queued behind it run only where that makes sense."""
@@ -244,7 +254,10 @@ class AgentMagics(Magics):
 
     def _view(self) -> View:
         costs = self.desk.settings.show_costs
-        return NotebookView(display, costs) if hasattr(self.shell, "kernel") else TerminalView(costs=costs)
+        if not hasattr(self.shell, "kernel"):
+            return TerminalView(costs=costs)
+        session = self.desk.origin("").session
+        return NotebookView(display, costs, compact=lambda: self.desk.bridge.attached(session))
 
     def _replayed(self, identity: str, now: Trajectory) -> bool:
         """Show the record of this cell, if there is one."""
@@ -259,6 +272,7 @@ class AgentMagics(Magics):
             desk.owed.append(trajectory)
         desk.tasks.add(trajectory)
         view = self.views[trajectory.id] = self._view()
+        desk.bridge.begin(trajectory, desk.origin(self._cell_text), replayed=True)
         view.close(trajectory, _replay_notice(record, now), replayed=True)
         return True
 
@@ -289,10 +303,12 @@ class AgentMagics(Magics):
         attempt.action = Action(old.text, code.strip("\n"), usage=old.usage, model=old.model, exchange=old.exchange)
         attempt.observation, attempt.done, attempt.edited = seen, True, True
         attempt.rolled_back = seen.error is not None
+        self.desk.bridge.edited(trajectory, attempt)
         self._refresh(trajectory)
 
     def _refresh(self, trajectory: Trajectory) -> None:
-        """Update the record under the task's cell, where it can be."""
+        """Update the record under the task's cell, where it can be, and its attempts."""
+        self.desk.bridge.show(trajectory)
         view = self.views.get(trajectory.id)
         if view is not None:
             view.refresh(trajectory)
@@ -434,6 +450,8 @@ def load(shell: Any, desk: Desk | None = None) -> None:
 
         desk = Desk(shell, CodeAgent(parent=shell), get_model)
     magics = AgentMagics(shell, desk)
+    if hasattr(shell, "kernel"):
+        desk.bridge.open()
     shell.register_magics(magics)
     shell.configurables.append(desk.settings)
     shell.input_transformers_cleanup.append(_with_body)
@@ -447,6 +465,7 @@ def unload(shell: Any) -> None:
     if magics is None:
         return
     magics.desk.close()
+    magics.desk.bridge.close()
     shell.events.unregister("pre_run_cell", magics.before_cell)
     shell.events.unregister("post_run_cell", magics.after_cell)
     shell.input_transformers_cleanup.remove(_with_body)

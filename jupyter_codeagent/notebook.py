@@ -15,6 +15,8 @@ from jupyter_codeagent.trajectory import Attempt, Observation, Output, Trajector
 
 KEY = "jupyter_codeagent"  # the name of our part of the metadata
 SKIP = "skip-execution"  # the tag by which nbclient and papermill leave a cell out
+EXPLANATION_MOST, ANSWER_MOST = 10_000, 50_000  # characters of the model's words in metadata
+NOTES_MOST, NOTE_MOST = 20, 1000  # sentences of the supervisor, and characters of each
 
 # Tags that make a browser load or run something. Model text is Markdown and needs none of them.
 _ACTIVE = re.compile(
@@ -120,6 +122,7 @@ def attempt_record(trajectory: Trajectory, attempt: Attempt, role: str) -> dict[
         status = "accepted"
     elif attempt.edited and status == "succeeded":
         status = "edited"
+    seen = attempt.observation or Observation()
     return {
         "version": 1,
         "role": role,
@@ -127,11 +130,42 @@ def attempt_record(trajectory: Trajectory, attempt: Attempt, role: str) -> dict[
         "attempt": attempt.number,
         "status": status,
         "model": _clean(attempt.action.model),
-        "duration": round(attempt.observation.duration, 3) if attempt.observation else 0.0,
+        "duration": round(seen.duration, 3),
         "tokens": _tokens(attempt.action.usage),
         "tier": trajectory.tier,
         "rolled_back": attempt.rolled_back,
         "hash": code_hash(attempt.action.code or ""),
+        "explanation": harmless(_clean(attempt.action.text.strip()[:EXPLANATION_MOST])),
+        "notes": [_clean(note)[:NOTE_MOST] for note in seen.notes[:NOTES_MOST]],
+    }
+
+
+def task_record(trajectory: Trajectory) -> dict[str, Any]:
+    """Return what an agent cell's metadata says of its task, also while it runs.
+
+    While the model writes what may become its answer, that stands under ``answer``; afterwards only what passed does.
+    """
+    current = trajectory.current
+    answer = trajectory.answer or ""
+    if trajectory.status == "running" and current is not None and current.action.code is None:
+        answer = current.action.text
+    usage = trajectory.usage
+    return {
+        "version": 1,
+        "role": "task",
+        "task": _safe_id(trajectory),
+        "status": trajectory.status,
+        "limit": trajectory.limit,
+        "model": _clean(trajectory.model),
+        "tier": trajectory.tier,
+        "told": _clean(trajectory.told),
+        "background": trajectory.background,
+        "answer": harmless(_clean(answer.strip()[:ANSWER_MOST])),
+        "reason": _clean(trajectory.reason[:ANSWER_MOST]),
+        "tokens": _tokens(usage),
+        "cost": usage.cost,
+        "duration": round(trajectory.duration, 3),
+        "hash": trajectory.cell or code_hash(trajectory.task),
     }
 
 
@@ -228,24 +262,31 @@ def harmless(text: str) -> str:
 
 def outputs_of(observation: Observation | None) -> list[Any]:
     """Return the outputs as they may stand in a notebook's file."""
-    outputs = observation.outputs if observation else []
-    return [node for output in outputs if (node := _output(output)) is not None]
+    import nbformat  # late: it takes tenths of a second beside JupyterLab
+
+    from_dict: Any = nbformat.from_dict
+    return [from_dict(output) for output in plain_outputs(observation.outputs if observation else [])]
 
 
-def _output(output: Output) -> Any:
+def plain_outputs(outputs: Sequence[Output]) -> list[Output]:
+    """Return outputs as plain data that any notebook or browser can hold."""
+    return [rebuilt for output in outputs if (rebuilt := _output(output)) is not None]
+
+
+def _output(output: Output) -> Output | None:
     # Rebuilt field by field: whatever else an output carries does not reach the file.
-    v4 = _v4()
     kind = output.get("output_type")
     if kind == "stream":
         name = "stderr" if output.get("name") == "stderr" else "stdout"
-        return v4.new_output("stream", name=name, text=_clean(output.get("text", "")))
+        return {"output_type": kind, "name": name, "text": _clean(output.get("text", ""))}
     if kind == "error":
         lines = [_clean(line) for line in output.get("traceback", [])]
         ename, evalue = _clean(output.get("ename", "")), _clean(output.get("evalue", ""))
-        return v4.new_output("error", ename=ename, evalue=evalue, traceback=lines)
+        return {"output_type": kind, "ename": ename, "evalue": evalue, "traceback": lines}
     if kind in ("display_data", "execute_result"):
         data = {str(mime): _mime_value(str(mime), value) for mime, value in output.get("data", {}).items()}
-        return v4.new_output(kind, data=data, metadata=_plain(output.get("metadata", {})))
+        counted = {"execution_count": None} if kind == "execute_result" else {}
+        return {"output_type": kind, "data": data, "metadata": _plain(output.get("metadata", {})), **counted}
     return None
 
 
@@ -269,6 +310,8 @@ def _plain(value: Any) -> Any:
 
 
 def _clean(text: Any) -> str:
+    if type(text) is str and text.isascii():
+        return text
     return str(text).encode("utf-8", "replace").decode("utf-8")
 
 

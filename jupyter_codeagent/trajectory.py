@@ -13,7 +13,7 @@ from jupyter_codeagent.source import sameness
 
 Output = dict[str, Any]  # an nbformat 4.5 output, as it passed the gate
 Message = dict[str, Any]  # a message of the Messages API
-Status = Literal["running", "solved", "failed", "stopped"]
+Status = Literal["queued", "running", "solved", "failed", "stopped"]
 
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b.")
 
@@ -190,6 +190,10 @@ class Attempt:
         What the user said of it. In a run without a person the kept attempts of a solved task count as accepted.
     edited : bool
         The code is not as the model wrote it.
+    written : str or None
+        What the model wrote, where the user edited that and ran it.
+    taken : str or None
+        The code as the user took it over, where that is not what ran.
     """
 
     number: int
@@ -200,6 +204,16 @@ class Attempt:
     accepted: bool = False
     discarded: bool = False
     edited: bool = False
+    written: str | None = None
+    taken: str | None = None
+
+    @property
+    def changed(self) -> tuple[str, str] | None:
+        """The code as the model wrote it, and as the user left it; None where the user changed nothing."""
+        code = self.action.code or ""
+        before = code if self.written is None else self.written
+        after = code if self.taken is None else self.taken
+        return (before, after) if before.strip() != after.strip() else None
 
     @property
     def succeeded(self) -> bool:
@@ -262,6 +276,16 @@ class Trajectory:
         Files that the task was given, as they were when it started.
     variables : dict of str to str
         Values that were put into the sandbox for it: name to a Python literal, empty where there is none.
+    told : str
+        What the user was told before the first request: which model is asked, and what it reads.
+    cell : str
+        The hash of the cell that gave the task; empty where none did.
+    background : bool
+        The agent works while the user goes on.
+    queued : bool
+        It waits until what was given before has ended.
+    duration : float
+        Seconds since it began, until its end.
     """
 
     task: str
@@ -277,6 +301,11 @@ class Trajectory:
     tier: str = ""
     inputs: tuple[Input, ...] = ()
     variables: dict[str, str] = field(default_factory=dict)
+    told: str = ""
+    cell: str = ""
+    background: bool = False
+    queued: bool = False
+    duration: float = 0.0
 
     @property
     def history(self) -> Iterator[Attempt | Answer]:
@@ -351,9 +380,11 @@ class Trajectory:
 
     @property
     def status(self) -> Status:
-        """running, solved (the model finished and every check passed), failed or stopped."""
+        """queued, running, solved (the model finished and every check passed), failed or stopped."""
         if self.stopped:
             return "stopped"
+        if self.queued:
+            return "queued"
         if self.answer is not None:
             return "solved"
         return "failed" if self.reason else "running"
@@ -379,7 +410,7 @@ class Trajectory:
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON; `from_dict` reads it back."""
         data = asdict(self)
-        data.pop("current")
+        del data["current"], data["queued"]
         return {"version": 1, **data}
 
     @classmethod
@@ -407,6 +438,10 @@ class Trajectory:
                 tier=data["tier"],
                 inputs=tuple(Input(**i) for i in data.get("inputs", ())),
                 variables=dict(data.get("variables", {})),
+                told=data.get("told", ""),
+                cell=data.get("cell", ""),
+                background=data.get("background", False),
+                duration=data.get("duration", 0.0),
             )
         except (KeyError, TypeError) as error:
             raise ValueError(f"not a trajectory: {error}") from error

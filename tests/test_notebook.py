@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import jsonschema
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 import jupyter_codeagent
 from jupyter_codeagent.environment import packages_of
 from jupyter_codeagent.errors import NotebookError
-from jupyter_codeagent.notebook import harmless, save_notebook, to_notebook
+from jupyter_codeagent.notebook import harmless, save_notebook, task_record, to_notebook
 from jupyter_codeagent.notebook_file import check_writable, free_path, read_notebook, write_notebook
 from jupyter_codeagent.trajectory import (
     Action,
@@ -97,7 +98,22 @@ def test_attempt_record_says_what_the_attempt_was():
         "tier": "A",
         "rolled_back": True,
         "hash": code_hash("df['Revenue']"),
+        "explanation": "Try.",
+        "notes": [],
     }
+
+
+def test_records_of_earlier_versions_stay_valid():
+    record = dict(to_notebook(solved(), attempts=True).cells[3].metadata.jupyter_codeagent)
+    del record["explanation"], record["notes"]
+    validate("cell", record)
+
+
+@pytest.mark.parametrize("ending", [{}, {"stopped": True}, {"queued": True}, {"failure": "It broke."}])
+def test_an_agent_cells_record_follows_the_schema(ending):
+    trajectory = replace(solved(), **ending)
+    validate("cell", task_record(trajectory))
+    assert task_record(trajectory)["hash"] == code_hash("sum by region\nsorted")
 
 
 def test_failed_attempts_are_left_out_unless_asked_for():
