@@ -12,7 +12,7 @@ import ipywidgets
 from jupyter_codeagent.display import Pace
 from jupyter_codeagent.errors import CodeAgentError
 from jupyter_codeagent.markdown import markdown
-from jupyter_codeagent.page import answer_html, body_html, framed, head_html, notes_html, told_html
+from jupyter_codeagent.page import answer_html, body_html, framed, head_html, notes_html, page, told_html
 from jupyter_codeagent.trajectory import Attempt, Trajectory
 from jupyter_codeagent.transcript import text
 from jupyter_codeagent.wording import reason, title
@@ -50,7 +50,7 @@ class Buttons:
 class WidgetView:
     """The record as a widget under the cell: a line of progress, an accordion of attempts, the answer.
 
-    The output also holds the record as Markdown and text, for front ends and times without a kernel.
+    The record is also kept as Markdown and text, for front ends and times without a kernel.
 
     Parameters
     ----------
@@ -60,15 +60,19 @@ class WidgetView:
         What they do.
     costs : bool
         Show tokens and dollars.
+    apart : bool
+        Keep the record in an output of its own, hidden as long as there is the widget: JupyterLab and Notebook show an
+        error where a widget's kernel is gone, whatever else its output holds.
     """
 
-    def __init__(self, display: Callable[..., Any], buttons: Buttons, costs: bool = True) -> None:
+    def __init__(self, display: Callable[..., Any], buttons: Buttons, costs: bool = True, apart: bool = False) -> None:
         self.display = display
         self.buttons = buttons
         self.costs = costs
+        self.apart = apart
         self._pace = Pace()
         self._told = ""
-        self._id = ""
+        self._kept = False
         self._lock = threading.RLock()  # the task's thread shows, and so does the one that handles a click
         self._panels: list[_Panel] = []
         self._first = ipywidgets.HTML()
@@ -79,6 +83,7 @@ class WidgetView:
         self._stop.layout.display = "none"
         head = ipywidgets.HBox([self._head, self._stop], layout={"align_items": "baseline"})
         self._box = ipywidgets.VBox([self._first, head, self._accordion, self._tail])
+        self._box.add_class("jca-live")
 
     def open(self, trajectory: Trajectory, told: str) -> None:
         """Make the output, with `told` as its first line."""
@@ -134,15 +139,18 @@ class WidgetView:
         return "".join([*parts, *notes_html(reason(trajectory), notice)])
 
     def _keep(self, trajectory: Trajectory, seconds: float | None, notice: str) -> None:
-        """Write the output; rarely, since front ends then draw the widget anew."""
+        """Write the outputs; rarely, since one with a widget is then drawn anew."""
         said = (trajectory, seconds, self.costs, notice, self._told)
-        bundle = {
-            VIEW: {"version_major": 2, "version_minor": 0, "model_id": self._box.model_id},
-            "text/markdown": markdown(*said),
-            "text/plain": text(*said),
-        }
-        first, self._id = not self._id, self._id or f"codeagent-{self._box.model_id}"
-        self.display(bundle, raw=True, display_id=self._id, update=not first)
+        record = {"text/markdown": markdown(*said), "text/plain": text(*said)}
+        view = {VIEW: {"version_major": 2, "version_minor": 0, "model_id": self._box.model_id}}
+        name = f"codeagent-{self._box.model_id}"
+        if not self.apart:
+            self.display({**view, **record}, raw=True, display_id=name, update=self._kept)
+        else:
+            self.display({"text/html": page(*said), **record}, raw=True, display_id=name, update=self._kept)
+            if not self._kept:
+                self.display({**view, "text/plain": "The buttons need a running kernel."}, raw=True)
+        self._kept = True
 
     def _stopped(self, trajectory: Trajectory) -> None:
         assert self.buttons.stop is not None
@@ -180,7 +188,7 @@ class _Panel:
         self._run = _button("Accept and run", "Mark as accepted, and run its code in your kernel", "primary")
         self._discard = _button("Discard", "Take it back from the sandbox")
         self._row = ipywidgets.HBox([self._run, self._accept, self._discard])
-        self._row.layout.display = "none"
+        self._row.layout.display = self._said.layout.display = "none"
         self.box = ipywidgets.VBox([self._body, self._row, self._said, self._output])
         for button, do in ((self._accept, self.accept), (self._run, self.run), (self._discard, self.discard)):
             button.on_click(lambda _, do=do: pressed(self, do))
@@ -198,6 +206,7 @@ class _Panel:
     def say(self, sentence: str) -> None:
         """Show a sentence below the buttons; code stands between backticks."""
         self._said.value = _piece("".join(notes_html(sentence)))
+        self._said.layout.display = ""
 
     def accept(self, trajectory: Trajectory, attempt: Attempt) -> str:
         """Mark the attempt as accepted; returns where its code is."""
