@@ -1,1 +1,2 @@
 import './cells.css';
+import './panel.css';

@@ -1,0 +1,307 @@
+/** What the panel shows and does; no DOM here. */
+
+import type { NotebookPanel } from '@jupyterlab/notebook';
+import type { TranslationBundle } from '@jupyterlab/translation';
+import type { IDisposable } from '@lumino/disposable';
+import { type ISignal, Signal } from '@lumino/signaling';
+
+import type { IFinding, IModels, Server } from '../server';
+import type { IAgentCells, INotebookWork } from '../tokens';
+import { complete, type ICompletion } from './completion';
+import { withoutQuotes } from './compose';
+import type { Folds } from './folds';
+import { TaskHistory } from './history';
+import { askInfo, type IInfo } from './info';
+import { commandOffers, currentCell, thingOffers } from './offers';
+import { type Attachment, sameAttachment } from './requests';
+import { Saving, sentenceOf } from './saving';
+import type { PanelSettings } from './settings';
+
+const FRESH = 1500; // milliseconds for which variables and files are not asked for again
+
+/** What the user is writing, one for each notebook. */
+export interface IDraft {
+  text: string;
+  attachments: Attachment[];
+  readonly history: TaskHistory;
+}
+
+/** Something said to the user that is no part of the record. */
+export interface INotice {
+  kind: 'error' | 'said' | 'help';
+  text: string;
+}
+
+export interface IModelOptions {
+  cells: IAgentCells;
+  server: Server;
+  settings: PanelSettings;
+  folds: Folds;
+  trans: TranslationBundle;
+}
+
+export class PanelModel implements IDisposable {
+  readonly saving: Saving;
+  readonly settings: PanelSettings;
+  readonly folds: Folds;
+  readonly trans: TranslationBundle;
+
+  constructor(options: IModelOptions) {
+    this._cells = options.cells;
+    this._server = options.server;
+    this.settings = options.settings;
+    this.folds = options.folds;
+    this.trans = options.trans;
+    this.saving = new Saving(options.server);
+    this._cells.currentChanged.connect(this._onCurrent);
+    this.settings.changed.connect(this._emit);
+    this.folds.changed.connect(this._emit);
+    this.saving.changed.connect(this._emit);
+    this._onCurrent();
+    void this._askServer();
+  }
+
+  get changed(): ISignal<PanelModel, void> {
+    return this._changed;
+  }
+
+  /** The box should take the focus. */
+  get focusRequested(): ISignal<PanelModel, void> {
+    return this._focusRequested;
+  }
+
+  /** Of the active notebook; null where none is open. */
+  get work(): INotebookWork | null {
+    return this._work;
+  }
+
+  get info(): IInfo | null {
+    return this._info;
+  }
+
+  /** What does not work on the server's machine. */
+  get problems(): IFinding[] {
+    return this._findings.filter(({ ok }) => !ok);
+  }
+
+  /** Null where the server cannot say. */
+  get models(): IModels | null {
+    return this._models;
+  }
+
+  get notice(): INotice | null {
+    return this._notice;
+  }
+
+  /** Ask before each execution, in the tasks that are sent from here. */
+  get review(): boolean {
+    return this._review;
+  }
+
+  set review(value: boolean) {
+    this._review = value;
+    this._emit();
+  }
+
+  /** What is asked where the user chooses nothing; empty where that is not known yet. */
+  get defaultModel(): string {
+    return this._info?.model || this._models?.default?.name || '';
+  }
+
+  get chosenModel(): string {
+    return this.settings.get('defaultModel') || this.defaultModel;
+  }
+
+  /** The isolation that is in force; empty before the sandbox is started. */
+  get tier(): string {
+    return this._info?.tier ?? '';
+  }
+
+  /** What will leave the machine with the next task; empty where that is not known yet. */
+  get told(): string {
+    const name = this.chosenModel;
+    if (name === this.defaultModel) {
+      return this._info?.told || this._models?.default?.told || '';
+    }
+    const model = this._models?.models.find(known => known.name === name);
+    return model
+      ? this.trans.__(
+          '%1 is asked (%2); it is told the task, the cells above and the variables by name and type.',
+          name,
+          model.where
+        )
+      : this.trans.__(
+          '%1 is asked by the endpoint that is configured; it is told the task, the cells above and the variables by name and type.',
+          name
+        );
+  }
+
+  get costs(): boolean {
+    return this.settings.get('showCosts') && this._info?.costs !== false;
+  }
+
+  get draft(): IDraft {
+    const panel = this._work?.panel ?? null;
+    let draft = panel ? this._drafts.get(panel) : this._none;
+    if (!draft) {
+      draft = { text: '', attachments: [], history: new TaskHistory() };
+      this._drafts.set(panel!, draft);
+    }
+    return draft;
+  }
+
+  write(text: string): void {
+    this.draft.text = text;
+    this._emit();
+  }
+
+  attach(item: Attachment): void {
+    const { attachments } = this.draft;
+    if (!attachments.some(other => sameAttachment(item, other))) {
+      this.draft.attachments = [...attachments, item];
+      this._emit();
+    }
+  }
+
+  attachActiveCell(): void {
+    const item = this._work && currentCell(this._work.panel);
+    if (item) {
+      this.attach(item);
+    }
+  }
+
+  detach(item: Attachment): void {
+    this.draft.attachments = this.draft.attachments.filter(
+      other => !sameAttachment(item, other)
+    );
+    this._emit();
+  }
+
+  /** The tasks that the user wrote in this notebook, the oldest first. */
+  get written(): string[] {
+    return (this._work?.tasks ?? []).map(task => withoutQuotes(task.text));
+  }
+
+  /** Return what fits the letters before the caret. */
+  completion(text: string, caret: number): ICompletion | null {
+    return complete(text, caret, commandOffers(this.trans), () => {
+      void this.refresh();
+      return this._work
+        ? thingOffers(this._work.panel, this._info, this.trans)
+        : [];
+    });
+  }
+
+  /** Ask the kernel again what it has, unless that was a moment ago. */
+  async refresh(): Promise<void> {
+    const work = this._work;
+    if (!work || Date.now() - this._asked < FRESH) {
+      return;
+    }
+    this._asked = Date.now();
+    const info = await askInfo(work);
+    if (work === this._work && info) {
+      this._info = info;
+      this._emit();
+    }
+  }
+
+  say(notice: INotice | null): void {
+    this._notice = notice;
+    this._emit();
+  }
+
+  /** Do something for the user; what goes wrong is said. Returns whether it was done. */
+  async act(deed: () => Promise<unknown>): Promise<boolean> {
+    try {
+      await deed();
+      return true;
+    } catch (error) {
+      this.say({ kind: 'error', text: sentenceOf(error) });
+      return false;
+    }
+  }
+
+  requestFocus(): void {
+    this._focusWanted = true;
+    this._focusRequested.emit();
+  }
+
+  /** Return whether the focus was asked for, and has not been taken yet. */
+  takeFocusRequest(): boolean {
+    const wanted = this._focusWanted;
+    this._focusWanted = false;
+    return wanted;
+  }
+
+  get isDisposed(): boolean {
+    return this._disposed;
+  }
+
+  dispose(): void {
+    if (!this._disposed) {
+      this._disposed = true;
+      this._work?.changed.disconnect(this._onWork);
+      this.saving.close();
+      Signal.clearData(this);
+    }
+  }
+
+  private readonly _onCurrent = (): void => {
+    this._work?.changed.disconnect(this._onWork);
+    this._work = this._cells.current;
+    this._work?.changed.connect(this._onWork);
+    this._info = null;
+    this._notice = null;
+    this._seen = '';
+    this._asked = 0;
+    this._onWork();
+  };
+
+  private readonly _onWork = (): void => {
+    const work = this._work;
+    const seen = work
+      ? `${work.connected} ${work.running?.id ?? ''} ${work.running?.record?.tier ?? ''}`
+      : '';
+    if (seen !== this._seen) {
+      this._seen = seen;
+      this._asked = 0;
+      void this.refresh();
+    }
+    this._emit();
+  };
+
+  private async _askServer(): Promise<void> {
+    await this.act(async () => {
+      this._models = await this._server.models();
+      this._emit();
+      this._findings = (await this._server.doctor()) ?? [];
+      this._emit();
+    });
+  }
+
+  private readonly _emit = (): void => {
+    this._changed.emit();
+  };
+
+  private _cells: IAgentCells;
+  private _server: Server;
+  private _work: INotebookWork | null = null;
+  private _info: IInfo | null = null;
+  private _asked = 0;
+  private _seen = '';
+  private _findings: IFinding[] = [];
+  private _models: IModels | null = null;
+  private _notice: INotice | null = null;
+  private _review = false;
+  private _focusWanted = false;
+  private _drafts = new WeakMap<NotebookPanel, IDraft>();
+  private _none: IDraft = {
+    text: '',
+    attachments: [],
+    history: new TaskHistory()
+  };
+  private _disposed = false;
+  private _changed = new Signal<PanelModel, void>(this);
+  private _focusRequested = new Signal<PanelModel, void>(this);
+}

@@ -1,0 +1,166 @@
+/** One attempt. */
+
+import { caretDownIcon, caretRightIcon } from '@jupyterlab/ui-components';
+import { memo, useState } from 'react';
+
+import type { IAttemptView, INotebookWork } from '../../tokens';
+import { duration, oneLine } from '../text';
+import { attemptWord } from '../words';
+import { Code } from './Code';
+import { usePanel } from './context';
+import { Markdown } from './Markdown';
+import { Status } from './Status';
+
+export interface ICardProps {
+  work: INotebookWork;
+  task: string;
+  attempt: IAttemptView;
+  /** The error in the cell's outputs, in one line. */
+  error: string;
+  /** Later attempts make it less interesting. */
+  folded: boolean;
+}
+
+export const Card = memo(AttemptCard, sameCard);
+
+function AttemptCard(props: ICardProps): JSX.Element {
+  const { trans } = usePanel();
+  const { attempt, error } = props;
+  const { record, phase, code } = attempt;
+  const [chosen, setChosen] = useState<boolean | null>(null);
+  const open = chosen ?? !props.folded;
+  const status = phase === 'done' ? record.status : phase;
+  const word = attemptWord(status, trans);
+  const title = trans.__('Attempt %1', record.attempt);
+  const Caret = open ? caretDownIcon : caretRightIcon;
+  return (
+    <section
+      className="jp-codeagent-Card"
+      data-task={props.task}
+      data-attempt={record.attempt}
+      data-status={record.status}
+      aria-label={`${title}: ${word}`}
+    >
+      <button
+        type="button"
+        className="jp-codeagent-Card-head"
+        aria-expanded={open}
+        onClick={() => setChosen(!open)}
+      >
+        <Caret.react tag="span" width="16px" aria-hidden="true" />
+        <span className="jp-codeagent-Card-title">{title}</span>
+        <Status status={status} word={word} />
+        {phase === 'done' && (
+          <span className="jp-codeagent-Panel-quiet">
+            {duration(record.duration)}
+          </span>
+        )}
+      </button>
+      {open && (
+        <>
+          {record.explanation && <Markdown text={record.explanation} />}
+          {code.trim() && (
+            <Code
+              code={code}
+              label={trans.__('Code of attempt %1', record.attempt)}
+            />
+          )}
+        </>
+      )}
+      {error && <p className="jp-codeagent-Card-error">{error}</p>}
+      {open && <Notes attempt={attempt} />}
+      {(open || record.status !== 'failed') && <Actions {...props} />}
+    </section>
+  );
+}
+
+function Notes(props: { attempt: IAttemptView }): JSX.Element | null {
+  const { trans } = usePanel();
+  const { notes, rolled_back } = props.attempt.record;
+  const lines = (notes ?? []).slice(0, 10).map(note => oneLine(note, 400));
+  if (rolled_back) {
+    lines.push(trans.__('Rolled back: the sandbox is as before this attempt.'));
+  }
+  return lines.length ? (
+    <ul className="jp-codeagent-Card-notes jp-codeagent-Panel-quiet">
+      {lines.map((line, i) => (
+        <li key={i}>{line}</li>
+      ))}
+    </ul>
+  ) : null;
+}
+
+function Actions(props: ICardProps): JSX.Element {
+  const { model, trans } = usePanel();
+  const { work, attempt } = props;
+  const { status } = attempt.record;
+  const [busy, setBusy] = useState(false);
+  const run = async (deed: () => Promise<void>) => {
+    setBusy(true);
+    await model.act(deed);
+    setBusy(false);
+  };
+  const good = status === 'succeeded' || status === 'edited';
+  const open = attempt.phase === 'done' && (good || status === 'failed');
+  return (
+    <div className="jp-codeagent-Card-actions">
+      {open && good && (
+        <button
+          type="button"
+          className="jp-codeagent-Button jp-mod-accept"
+          disabled={busy}
+          onClick={() => void run(() => work.accept(attempt, true))}
+        >
+          {trans.__('Accept and run')}
+        </button>
+      )}
+      {open && (
+        <>
+          <button
+            type="button"
+            className="jp-codeagent-Button"
+            disabled={busy}
+            onClick={() => void run(() => work.accept(attempt, false))}
+          >
+            {trans.__('Accept')}
+          </button>
+          <button
+            type="button"
+            className="jp-codeagent-Button"
+            disabled={busy}
+            onClick={() => void run(() => work.discard(attempt))}
+          >
+            {trans.__('Discard')}
+          </button>
+        </>
+      )}
+      <button
+        type="button"
+        className="jp-codeagent-Button jp-mod-plain"
+        onClick={() => void run(() => work.goTo(attempt.cellId))}
+      >
+        {trans.__('Go to cell')}
+      </button>
+    </div>
+  );
+}
+
+/** The views are made anew with each change of the notebook: what is shown decides. */
+function sameCard(a: ICardProps, b: ICardProps): boolean {
+  const [x, y] = [a.attempt, b.attempt];
+  return (
+    a.work === b.work &&
+    a.task === b.task &&
+    a.error === b.error &&
+    a.folded === b.folded &&
+    x.phase === y.phase &&
+    x.code === y.code &&
+    x.cellId === y.cellId &&
+    x.record.status === y.record.status &&
+    x.record.attempt === y.record.attempt &&
+    x.record.duration === y.record.duration &&
+    x.record.explanation === y.record.explanation &&
+    x.record.rolled_back === y.record.rolled_back &&
+    x.record.notes?.length === y.record.notes?.length
+  );
+}

@@ -1,0 +1,78 @@
+/** The head of the panel: which notebook, what its tasks took, and what can be done with them. */
+
+import { addIcon, type LabIcon, saveIcon } from '@jupyterlab/ui-components';
+
+import type { INotebookWork } from '../../tokens';
+import { sumOf } from '../sums';
+import { dollars, duration, oneLine } from '../text';
+import { usePanel } from './context';
+import { tokensText } from './Task';
+
+export function Header(props: { work: INotebookWork }): JSX.Element {
+  const { model, deeds, trans } = usePanel();
+  const { work } = props;
+  const { tasks } = work;
+  return (
+    <header className="jp-codeagent-Header">
+      <div className="jp-codeagent-Header-title">
+        <span>{oneLine(work.panel.title.label, 100)}</span>
+        <Totals work={work} />
+      </div>
+      <HeaderButton
+        icon={saveIcon}
+        label={trans.__('Save as notebook...')}
+        disabled={!tasks.some(task => task.attempts.length > 0)}
+        onClick={() => void model.act(() => deeds.saveAs(work))}
+      />
+      <HeaderButton
+        icon={addIcon}
+        label={trans.__('New chat: fold earlier tasks')}
+        disabled={model.folds.count(tasks) >= tasks.length}
+        onClick={() => {
+          model.folds.fold(tasks);
+          model.requestFocus();
+        }}
+      />
+    </header>
+  );
+}
+
+function Totals(props: { work: INotebookWork }): JSX.Element | null {
+  const { model, trans } = usePanel();
+  const { tasks } = props.work;
+  const sum = sumOf(tasks);
+  if (!tasks.length) {
+    return null;
+  }
+  const facts = [
+    trans._n('%1 task', '%1 tasks', tasks.length),
+    model.costs && sum.tokens > 0 && tokensText(sum.tokens, trans),
+    model.costs && sum.cost !== null && dollars(sum.cost),
+    sum.seconds > 0 && duration(sum.seconds)
+  ];
+  return (
+    <span className="jp-codeagent-Panel-quiet">
+      {facts.filter(fact => fact).join(' · ')}
+    </span>
+  );
+}
+
+function HeaderButton(props: {
+  icon: LabIcon;
+  label: string;
+  disabled: boolean;
+  onClick: () => void;
+}): JSX.Element {
+  return (
+    <button
+      type="button"
+      className="jp-codeagent-IconButton"
+      title={props.label}
+      aria-label={props.label}
+      disabled={props.disabled}
+      onClick={props.onClick}
+    >
+      <props.icon.react tag="span" width="16px" aria-hidden="true" />
+    </button>
+  );
+}
