@@ -10,7 +10,7 @@ from jupyter_codeagent.trajectory import Answer, Attempt, Trajectory, plain
 from jupyter_codeagent.wording import STATES, commands_next, facts, reason, title
 
 _FENCE = re.compile(r"^```[^\n`]*\n(.*?)(?:^```[ \t]*$|\Z)", re.DOTALL | re.MULTILINE)
-_SPAN = re.compile(r"`([^`|\n]+)`")  # a table's bar would end it in some readers and not in others
+_SPAN = re.compile(r"(?<!`)`([^`|\n]+)`(?!`)")  # a table's bar would end it in some readers and not in others
 _LIVE = re.compile(r"[`\[\]<~$@!]|:(?=//)|(?<=www)\.")
 _MARKS = re.compile(rf"{_LIVE.pattern}|[*_|]")
 _PART = 8_000  # characters of one piece of code, output or text
@@ -108,5 +108,5 @@ def _answer(answer: Answer) -> Iterator[str]:
 
 
 def _ticked(line: str) -> str:
-    parts = line.split("`")
+    parts = _SPAN.split(re.sub(r"\s+", " ", line))
     return "".join(_span(part) if i % 2 else as_text(part) for i, part in enumerate(parts))

@@ -111,7 +111,7 @@ class WidgetView:
 
     def _update(self, trajectory: Trajectory, seconds: float | None, notice: str) -> None:
         with self._lock:
-            running = trajectory.status == "running"
+            running = trajectory.status in ("queued", "running")
             self._first.value = framed(told_html(self._told))
             self._head.value = _piece(head_html(trajectory, seconds, self.costs), trajectory.status)
             if not running:
