@@ -53,14 +53,45 @@ quietly() {
   say "$what: done in $((SECONDS - began)) s"
 }
 
-# environment FOLDER EXTRAS: a virtual environment with this checkout and its extras, made or brought up to date.
+# environment FOLDER EXTRAS [PACKAGES...]: a virtual environment with this checkout, its extras and further packages,
+# made or brought up to date.
 environment() {
   local folder="$1" extras="$2" python
+  shift 2
   if ! "$folder/bin/python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' 2>/dev/null; then
     python=$(find_python) || exit $?
     quietly "Making the virtual environment $folder with $("$python" --version)" "$python" -m venv --clear "$folder"
   fi
   quietly "Installing jupyter-codeagent[$extras] into $folder" \
-    "$folder/bin/python" -m pip install --quiet --disable-pip-version-check "${EDITABLE[@]}" ".[$extras]"
+    "$folder/bin/python" -m pip install --quiet --disable-pip-version-check "${EDITABLE[@]}" ".[$extras]" "$@"
 }
 EDITABLE=()
+
+# node_first: Node.js that is new enough, and npm, first on PATH: the system's, or else those of PyPI in .venv-node.
+# Wants .venv-test or another environment with hatchling first on PATH.
+node_first() {
+  local found
+  found=$(python -c 'import hatch_build; print(hatch_build.tools())')
+  if [ -z "$found" ]; then
+    [ -x .venv-node/bin/npm ] || quietly "Making .venv-node" python -m venv --clear .venv-node
+    quietly "Installing Node.js from PyPI into .venv-node" .venv-node/bin/python -m pip install --quiet \
+      --disable-pip-version-check "$(python -c 'import hatch_build; print(hatch_build.NODE_WHEEL)')"
+    found="$PWD/.venv-node/bin:$PATH"
+  fi
+  export PATH="$found"
+}
+
+# browser: stops unless there is a Chromium: the system's, or one that playwright has fetched.
+browser() {
+  local own
+  ! command -v chromium >/dev/null || return 0
+  ! command -v chromium-browser >/dev/null || return 0
+  own=$(python -c 'from playwright.sync_api import sync_playwright as start
+with start() as found: print(found.chromium.executable_path)')
+  [ -x "$own" ] || stop "The tests of the user interface need Chromium; run: apt install chromium   (as root), or: .venv-test/bin/playwright install chromium"
+}
+
+# neighbours: an environment with this checkout beside other extensions, for the tests that are marked so.
+neighbours() {
+  environment .venv-neighbours bwrap,lab "jupyter-ai>=3,<4" "jupyter-collaboration>=5,<6"
+}
