@@ -4,9 +4,14 @@ import type {
   JupyterFrontEnd,
   JupyterFrontEndPlugin
 } from '@jupyterlab/application';
+import { ICommandPalette, ISessionContextDialogs } from '@jupyterlab/apputils';
 import { INotebookTracker } from '@jupyterlab/notebook';
-import { Signal } from '@lumino/signaling';
+import { ISettingRegistry } from '@jupyterlab/settingregistry';
+import { ITranslator, nullTranslator } from '@jupyterlab/translation';
 
+import { AgentCells } from './agentCells';
+import { addCommands } from './commands';
+import { CellSettings } from './settings';
 import { EXTENSION, IAgentCells } from './tokens';
 
 export const cellsPlugin: JupyterFrontEndPlugin<IAgentCells> = {
@@ -15,9 +20,39 @@ export const cellsPlugin: JupyterFrontEndPlugin<IAgentCells> = {
   autoStart: true,
   provides: IAgentCells,
   requires: [INotebookTracker],
-  activate: (_app: JupyterFrontEnd, _tracker: INotebookTracker) => {
-    const cells = { of: () => null, current: null } as const;
-    const currentChanged = new Signal<IAgentCells, null>(cells as never);
-    return { ...cells, currentChanged };
+  optional: [
+    ISettingRegistry,
+    ICommandPalette,
+    ISessionContextDialogs,
+    ITranslator
+  ],
+  activate: (
+    app: JupyterFrontEnd,
+    tracker: INotebookTracker,
+    registry: ISettingRegistry | null,
+    palette: ICommandPalette | null,
+    dialogs: ISessionContextDialogs | null,
+    optionalTranslator: ITranslator | null
+  ): IAgentCells => {
+    const translator = optionalTranslator ?? nullTranslator;
+    const trans = translator.load('jupyter_codeagent');
+    const settings = new CellSettings();
+    const { commands } = app;
+    const cells = new AgentCells({
+      tracker,
+      commands,
+      settings,
+      dialogs: dialogs ?? undefined,
+      translator
+    });
+    const refresh = addCommands(commands, cells, trans, palette);
+    cells.changed.connect(refresh);
+    cells.currentChanged.connect(refresh);
+    tracker.activeCellChanged.connect(refresh);
+    registry
+      ?.load(`${EXTENSION}:cells`)
+      .then(loaded => settings.follow(loaded))
+      .catch((reason: unknown) => console.warn(String(reason)));
+    return cells;
   }
 };

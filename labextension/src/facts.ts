@@ -1,0 +1,30 @@
+/** Figures of attempts and tasks in words. */
+
+import type { TranslationBundle } from '@jupyterlab/translation';
+
+import { dollars, duration, visible } from './panel/text';
+import type { ITaskRecord, ITokens } from './tokens';
+
+/** Return how many tokens went in and out; nothing where none did. */
+export function tokensFact(
+  tokens: ITokens,
+  trans: TranslationBundle
+): string[] {
+  const all = tokens.input + tokens.output;
+  return all > 0 ? [trans.__('%1 tokens', all.toLocaleString())] : [];
+}
+
+/** Return a time; nothing where there was none. */
+export function timeFact(seconds: number): string[] {
+  return seconds > 0 ? [duration(seconds)] : [];
+}
+
+/** Return the isolation that was in force; nothing where nothing ran. */
+export function tierFact(tier: string, trans: TranslationBundle): string[] {
+  return tier ? [trans.__('tier %1', visible(tier))] : [];
+}
+
+/** Return what a task cost; nothing where that is unknown. */
+export function costFact(record: ITaskRecord): string[] {
+  return record.cost === null ? [] : [dollars(record.cost)];
+}

@@ -1,0 +1,346 @@
+/** Keeps the cells of one notebook in step with what its kernel tells, and the kernel with what the user does. */
+
+import type { ISharedCodeCell } from '@jupyter/ydoc';
+import type { DocumentRegistry } from '@jupyterlab/docregistry';
+import type { IOutput } from '@jupyterlab/nbformat';
+import type { INotebookModel } from '@jupyterlab/notebook';
+import type { IDisposable } from '@lumino/disposable';
+import { type ISignal, Signal } from '@lumino/signaling';
+
+import {
+  attemptIn,
+  findAgentCell,
+  insertAttempt,
+  markStopped,
+  setCollapsed,
+  taskIn,
+  writeAttempt,
+  writeCode,
+  writeOutputs,
+  writeTask
+} from './attempts';
+import { CellIndex, type IEntry, keyOf } from './cellIndex';
+import { type INews, KernelChannel, type Known } from './channel';
+import { owns, publish } from './ownership';
+import { unfinished } from './records';
+import type { IAttemptState, ITaskState } from './store';
+import type { IAttemptRecord } from './tokens';
+
+type Context = DocumentRegistry.IContext<INotebookModel>;
+
+/** What the kernel was last told, or would have been, of an attempt. */
+type Told = 'attempt' | 'accepted' | 'discarded';
+
+export interface IKeeperOptions {
+  context: Context;
+  /** Whether failed attempts become one line when a later one succeeds. */
+  collapseFailed: () => boolean;
+  /** What is written where a task's kernel ended. */
+  endedReason: string;
+}
+
+export class Keeper implements IDisposable {
+  constructor(options: IKeeperOptions) {
+    this._options = options;
+    const { context } = options;
+    this.index = new CellIndex(context.model);
+    this.channel = new KernelChannel(context.sessionContext, () =>
+      this._known()
+    );
+    this._remember();
+    this._publish();
+    this.index.changed.connect(this._soon, this);
+    this.channel.news.connect(this._onNews, this);
+    this.channel.synced.connect(this._onSynced, this);
+    this.channel.ended.connect(() => this._onSynced(this.channel, []));
+    this.channel.connectedChanged.connect(this._publish, this);
+    context.disposed.connect(this.dispose, this);
+  }
+
+  readonly index: CellIndex;
+  readonly channel: KernelChannel;
+
+  /** An attempt's cell was inserted; its id. */
+  get inserted(): ISignal<this, string> {
+    return this._inserted;
+  }
+
+  /** `discarded` is another. */
+  get counted(): ISignal<this, void> {
+    return this._counted;
+  }
+
+  /** Cells can be inserted. */
+  get writable(): boolean {
+    const { model, contentsModel } = this._options.context;
+    return !model.readOnly && contentsModel?.writable !== false;
+  }
+
+  get isDisposed(): boolean {
+    return this._isDisposed;
+  }
+
+  /** Return the latest task that the kernel knows of an agent cell, or null. */
+  liveTask(cellId: string): ITaskState | null {
+    let found: ITaskState | null = null;
+    for (const task of this.channel.store.tasks.values()) {
+      if (task.cell === cellId) {
+        found = task;
+      }
+    }
+    return found;
+  }
+
+  /** Return the attempts of a task that the kernel knows and the notebook lacks. */
+  missing(taskId: string): IAttemptState[] {
+    const task = this.channel.store.tasks.get(taskId);
+    return [...(task?.attempts.values() ?? [])].filter(
+      ({ record }) =>
+        record.status !== 'discarded' &&
+        !this.index.find(record.task, record.attempt)
+    );
+  }
+
+  /** How many attempts of a task the user discarded. */
+  discarded(taskId: string): number {
+    return [...this._told].filter(
+      ([key, told]) => told === 'discarded' && key.startsWith(`${taskId}.`)
+    ).length;
+  }
+
+  /** Insert the attempts of a task that the notebook lacks. */
+  showMissing(taskId: string): void {
+    const task = this.channel.store.tasks.get(taskId);
+    if (!task || !this.writable) {
+      return;
+    }
+    for (const attempt of this.missing(taskId)) {
+      this._insert(task, attempt);
+    }
+  }
+
+  dispose(): void {
+    if (this._isDisposed) {
+      return;
+    }
+    this._isDisposed = true;
+    window.clearTimeout(this._timer);
+    this.channel.dispose();
+    this.index.dispose();
+    Signal.clearData(this);
+  }
+
+  private get _notebook() {
+    return this._options.context.model.sharedModel;
+  }
+
+  private _known(): Known {
+    const agents = this.index.entries.filter(entry => entry.text !== null);
+    const tasks = this.index.entries.map(
+      entry => (entry.task ?? entry.attempt)?.task ?? ''
+    );
+    return {
+      cells: agents.map(entry => entry.id),
+      tasks: [...new Set(tasks)].filter(task => task)
+    };
+  }
+
+  // -- from the kernel to the cells ---------------------------------------------------------------
+
+  private _onNews(_: KernelChannel, news: INews): void {
+    if (this._isDisposed || !this.writable) {
+      return;
+    }
+    const mine = owns(this._notebook, this.channel.sessions, news.task);
+    if (news.attempt) {
+      this._onAttempt(news, news.attempt, mine);
+    } else {
+      this._onTask(news, mine);
+    }
+  }
+
+  private _onTask({ task, synced }: INews, mine: boolean): void {
+    const cell = findAgentCell(this._notebook, task.cell, task.source);
+    if (!cell || !task.record) {
+      return;
+    }
+    const before = taskIn(cell);
+    if (synced && before?.task === task.id && !unfinished(before)) {
+      this._settled.add(task.id);
+    }
+    if (mine) {
+      task.cell = cell.id;
+      writeTask(cell, task.record);
+    }
+  }
+
+  private _onAttempt(
+    { task, synced }: INews,
+    attempt: IAttemptState,
+    mine: boolean
+  ): void {
+    const { record } = attempt;
+    const cell = this.index.sharedCell(record.task, record.attempt);
+    if (!cell) {
+      const old = task.replayed || (synced && this._settled.has(task.id));
+      const gone =
+        record.status === 'discarded' || this._seen.has(keyOf(record));
+      if (mine && !old && !gone) {
+        this._insert(task, attempt);
+      }
+      return;
+    }
+    const now = attemptIn(cell);
+    if (now?.status === 'running' ? mine : !synced) {
+      this._write(cell, attempt);
+    }
+  }
+
+  private _insert(task: ITaskState, attempt: IAttemptState): void {
+    const { record } = attempt;
+    const cell = insertAttempt(this._notebook, task.cell, record);
+    if (cell) {
+      this._seen.add(keyOf(record));
+      this._write(cell, attempt);
+      this._inserted.emit(cell.id);
+    }
+  }
+
+  /** Bring a cell to what the kernel says of it; what the user may have changed stays. */
+  private _write(cell: ISharedCodeCell, attempt: IAttemptState): void {
+    const now = attemptIn(cell);
+    if (!now || now.role === 'accepted') {
+      return;
+    }
+    if (now.status === 'running' && attempt.whole) {
+      writeCode(cell, attempt.record, attempt.code);
+      const before = this._written.get(cell) ?? cell.getOutputs();
+      this._written.set(cell, writeOutputs(cell, before, attempt.outputs));
+    }
+    writeAttempt(cell, { ...attempt.record, role: 'attempt' });
+    if (now.status === 'running' && attempt.record.status === 'succeeded') {
+      this._collapseFailed(attempt.record);
+    }
+  }
+
+  private _collapseFailed(succeeded: IAttemptRecord): void {
+    if (!this._options.collapseFailed()) {
+      return;
+    }
+    for (const { attempt, model } of this.index.entries) {
+      if (
+        attempt?.task === succeeded.task &&
+        attempt.role === 'attempt' &&
+        attempt.status === 'failed' &&
+        attempt.attempt < succeeded.attempt
+      ) {
+        setCollapsed(model.sharedModel, true);
+      }
+    }
+  }
+
+  private _onSynced(_: KernelChannel, known: readonly string[]): void {
+    if (this._isDisposed || !this.writable) {
+      return;
+    }
+    markStopped(this._notebook, known, this._options.endedReason);
+  }
+
+  private _publish(): void {
+    publish(this._notebook, this.channel.sessions);
+  }
+
+  // -- from the cells to the kernel ---------------------------------------------------------------
+
+  private _soon(): void {
+    // Moving a cell is taking it out and putting it in; both have happened when this runs.
+    if (!this._timer) {
+      this._timer = window.setTimeout(() => {
+        this._timer = 0;
+        this._tellChanges();
+      }, 0);
+    }
+  }
+
+  private _remember(): void {
+    for (const { attempt } of this.index.entries) {
+      if (attempt) {
+        this._told.set(keyOf(attempt), attempt.role);
+        this._seen.add(keyOf(attempt));
+      }
+    }
+  }
+
+  /** Tell the kernel what the user, or undo, made of the attempts. */
+  private _tellChanges(): void {
+    if (this._isDisposed) {
+      return;
+    }
+    const present = new Set<string>();
+    for (const entry of this.index.entries) {
+      const key = entry.attempt && keyOf(entry.attempt);
+      if (entry.attempt && key && !present.has(key)) {
+        present.add(key);
+        this._tellPresent(key, entry.attempt, entry);
+      }
+    }
+    for (const [key, told] of this._told) {
+      if (told === 'attempt' && !present.has(key)) {
+        this._told.set(key, 'discarded');
+        this._tell('discard', key);
+        this._counted.emit();
+      }
+    }
+  }
+
+  private _tellPresent(
+    key: string,
+    record: IAttemptRecord,
+    entry: IEntry
+  ): void {
+    const told = this._told.get(key);
+    this._told.set(key, record.role);
+    if (!told || told === record.role) {
+      return;
+    }
+    if (record.role === 'accepted') {
+      this._tell('accept', key, { code: entry.code });
+      return;
+    }
+    this._tell('restore', key);
+    const known = this.channel.store.tasks
+      .get(record.task)
+      ?.attempts.get(record.attempt);
+    if (record.status === 'running' && known) {
+      this._write(entry.model.sharedModel, known);
+    }
+  }
+
+  private _tell(
+    type: string,
+    key: string,
+    more: Record<string, string> = {}
+  ): void {
+    const at = key.lastIndexOf('.');
+    const [task, attempt] = [key.slice(0, at), Number(key.slice(at + 1))];
+    if (this.channel.connected) {
+      // The cells are right in any case; where the kernel does not answer, it is only not told.
+      this.channel
+        .request(type, { task, attempt, ...more })
+        .catch(() => undefined);
+    }
+  }
+
+  private readonly _options: IKeeperOptions;
+  private readonly _settled = new Set<string>();
+  private readonly _seen = new Set<string>();
+  private readonly _told = new Map<string, Told>();
+  private readonly _written = new WeakMap<
+    ISharedCodeCell,
+    readonly IOutput[]
+  >();
+  private _timer = 0;
+  private _isDisposed = false;
+  private readonly _inserted = new Signal<this, string>(this);
+  private readonly _counted = new Signal<this, void>(this);
+}
