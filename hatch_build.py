@@ -44,9 +44,7 @@ class LabextensionHook(BuildHookInterface[Any]):
             self._build()
         if self.target_name == "wheel":
             name = json.loads((self.sources / "package.json").read_text(encoding="utf-8"))["name"]
-            place = f"share/jupyter/labextensions/{name}"
-            build_data["shared_data"][str(self.built)] = place
-            build_data["shared_data"][str(self.sources / "install.json")] = f"{place}/install.json"
+            build_data["shared_data"][str(self.built)] = f"share/jupyter/labextensions/{name}"
 
     def _current(self) -> bool:
         stamp = self.built / STAMP
@@ -63,6 +61,7 @@ class LabextensionHook(BuildHookInterface[Any]):
         if not _installed(self.sources):
             self._npm(found, "ci", "--ignore-scripts", "--no-audit", "--no-fund")
         self._npm(found, "run", "build:prod")
+        shutil.copy(self.sources / "install.json", self.built)  # tells JupyterLab who has installed it
         (self.built / STAMP).write_text(wanted + "\n", encoding="utf-8")
 
     def _npm(self, found: str, *arguments: str) -> None:
