@@ -13,13 +13,15 @@ interface IValues {
   attemptsLimit: number;
   showCosts: boolean;
   background: boolean;
+  showDisclosure: boolean;
 }
 
 const PLUGIN: { [K in keyof IValues]: string } = {
   defaultModel: CELLS,
   attemptsLimit: CELLS,
   showCosts: CELLS,
-  background: PANEL
+  background: PANEL,
+  showDisclosure: PANEL
 };
 
 export class PanelSettings {
@@ -89,7 +91,8 @@ export class PanelSettings {
     defaultModel: '',
     attemptsLimit: 0,
     showCosts: true,
-    background: true
+    background: true,
+    showDisclosure: true
   };
   private _changed = new Signal<PanelSettings, void>(this);
 }

@@ -84,10 +84,10 @@ export function duration(seconds: number): string {
     : `${Math.floor(whole / 60)} min ${whole % 60} s`;
 }
 
-/** Return US dollars for people: cents, and more digits where it is less. */
+/** Return US dollars for people; most tasks cost less than one. */
 export function dollars(cost: number): string {
   if (cost > 0 && cost < 0.0001) {
     return '< $0.0001';
   }
-  return `$${cost.toFixed(cost === 0 || cost >= 0.01 ? 2 : 4)}`;
+  return `$${cost.toFixed(cost === 0 || cost >= 1 ? 2 : 4)}`;
 }

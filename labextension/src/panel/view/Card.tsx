@@ -34,8 +34,9 @@ function AttemptCard(props: ICardProps): JSX.Element {
   const title = trans.__('Attempt %1', record.attempt);
   const Caret = open ? caretDownIcon : caretRightIcon;
   return (
-    <section
+    <div
       className="jp-codeagent-Card"
+      role="group"
       data-task={props.task}
       data-attempt={record.attempt}
       data-status={record.status}
@@ -70,7 +71,7 @@ function AttemptCard(props: ICardProps): JSX.Element {
       {error && <p className="jp-codeagent-Card-error">{error}</p>}
       {open && <Notes attempt={attempt} />}
       {(open || record.status !== 'failed') && <Actions {...props} />}
-    </section>
+    </div>
   );
 }
 

@@ -21,15 +21,10 @@ export function Composer(props: { work: INotebookWork }): JSX.Element {
   const id = useId();
   const { text, attachments } = model.draft;
   const Caret = options ? caretDownIcon : caretUpIcon;
-  const told = model.told;
   const submit = () => void send(model, deeds);
   return (
-    <footer className="jp-codeagent-Composer">
-      {told && (
-        <p className="jp-codeagent-Told jp-codeagent-Panel-quiet">
-          {visible(bounded(told, 1000).text)}
-        </p>
-      )}
+    <div className="jp-codeagent-Composer">
+      <Told />
       <Chips />
       <TaskBox onSend={submit} />
       {options && <Options id={id} />}
@@ -59,19 +54,40 @@ export function Composer(props: { work: INotebookWork }): JSX.Element {
           {model.tier && <span>{trans.__('tier %1', model.tier)}</span>}
           <Caret.react tag="span" width="14px" aria-hidden="true" />
         </button>
-        <span className="jp-codeagent-Composer-space" />
-        <StopButton work={props.work} />
-        <button
-          type="button"
-          className="jp-codeagent-Button jp-mod-accept"
-          disabled={!text.trim() && !attachments.length}
-          onClick={submit}
-        >
-          {trans.__('Send')}
-        </button>
+        <span className="jp-codeagent-Composer-send">
+          <StopButton work={props.work} />
+          <button
+            type="button"
+            className="jp-codeagent-Button jp-mod-accept"
+            disabled={!text.trim() && !attachments.length}
+            onClick={submit}
+          >
+            {trans.__('Send')}
+          </button>
+        </span>
       </div>
-    </footer>
+    </div>
   );
+}
+
+/** What leaves the machine with the next task; the user may fold it. */
+function Told(): JSX.Element | null {
+  const { model, trans } = usePanel();
+  const { told, settings } = model;
+  return told ? (
+    <details
+      className="jp-codeagent-Panel-quiet"
+      open={settings.get('showDisclosure')}
+      onToggle={event =>
+        void model.act(() =>
+          settings.set('showDisclosure', event.currentTarget.open)
+        )
+      }
+    >
+      <summary>{trans.__('What will leave this machine')}</summary>
+      <p>{visible(bounded(told, 1000).text)}</p>
+    </details>
+  ) : null;
 }
 
 function StopButton(props: { work: INotebookWork }): JSX.Element | null {

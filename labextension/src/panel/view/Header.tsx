@@ -13,7 +13,7 @@ export function Header(props: { work: INotebookWork }): JSX.Element {
   const { work } = props;
   const { tasks } = work;
   return (
-    <header className="jp-codeagent-Header">
+    <div className="jp-codeagent-Header">
       <div className="jp-codeagent-Header-title">
         <span>{oneLine(work.panel.title.label, 100)}</span>
         <Totals work={work} />
@@ -33,7 +33,7 @@ export function Header(props: { work: INotebookWork }): JSX.Element {
           model.requestFocus();
         }}
       />
-    </header>
+    </div>
   );
 }
 

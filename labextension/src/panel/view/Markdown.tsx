@@ -12,7 +12,7 @@ import { bounded, visible } from '../text';
 import { usePanel } from './context';
 
 const LIMIT = 50_000; // characters: far more than an answer has
-const DEPTH = 40;
+const DEPTH = 10; // of lists and quotes in each other; what is deeper is text
 
 /** Stands for "<" while the text is parsed, so that HTML in it stays text. */
 const LESS = '\ue000';

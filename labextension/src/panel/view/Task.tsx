@@ -65,7 +65,11 @@ function Words(props: { text: string; onGo: () => void }): JSX.Element {
   const words = bounded(withoutQuotes(all) || all, WORDS).text;
   return (
     <div className="jp-codeagent-Task-words">
-      <p>{visible(whole ? all : words)}</p>
+      <p>
+        {all
+          ? visible(whole ? all : words)
+          : trans.__('The agent cell of these attempts is gone.')}
+      </p>
       <div>
         {words.length < props.text.trim().length && (
           <button
