@@ -169,6 +169,9 @@ class CodeAgentServer(ExtensionApp):
     verifications = Integer(2, min=1, help="Notebooks that may be verified at the same time.").tag(config=True)
     findings_kept = Float(20.0, min=0.0, help="Seconds for which the doctor's findings are kept.").tag(config=True)
 
+    def _config_file_name_default(self) -> str:
+        return "jupyter_codeagent_config"  # the one that the command line reads too
+
     def initialize_handlers(self) -> None:
         """Register the routes; called by the server at its start."""
         self.jobs = Jobs(at_once=self.verifications, kept=20)

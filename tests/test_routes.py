@@ -365,6 +365,17 @@ def test_two_run_side_by_side_and_a_third_is_told_to_wait(server):
     until(lambda: not jobs_of(server.process.pid), 5)
 
 
+def test_limits_are_read_from_the_configuration(tmp_path):
+    (tmp_path / "config").mkdir()
+    limits = "c.CodeAgentServer.verifications = 1\nc.CodeAgentApp.timeout = 1.0\n"
+    (tmp_path / "config" / "jupyter_codeagent_config.py").write_text(limits)
+    with running(tmp_path) as own:
+        slow(own.root / "slow.ipynb", "h")
+        job = own.verify("slow.ipynb")[1]["job"]
+        assert own.verify("slow.ipynb")[0] == 429
+        assert "TimedOut" in own.wait(job)["report"]["cells"][-1]["detail"]
+
+
 def test_a_process_that_is_killed_is_a_failed_job(server):
     slow(server.root / "killed.ipynb", "e")
     job = server.verify("killed.ipynb")[1]["job"]
