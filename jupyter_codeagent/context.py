@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import difflib
 import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,6 +20,7 @@ CELL_MOST = 500  # of one of them
 VARIABLES_MOST = 1500
 FILES_MOST = 1200
 EARLIER_MOST = 1000
+CHANGES_MOST = 1500  # characters of what the user changed in attempts
 _TABLES = {".csv", ".tsv", ".tab"}
 _TEXTS = {*_TABLES, ".txt", ".json", ".jsonl", ".md", ".py", ".toml", ".yaml", ".yml", ".ini", ".log", ".xml", ".sql"}
 _MAGICS = re.compile(r"\s*(%%?agent\b|%%attempt\b|%(load_ext|reload_ext|unload_ext|config)\b)")
@@ -114,6 +116,7 @@ def describe(
     sections = {
         "Cells above": _cells(cells),
         "Earlier tasks": _earlier(earlier),
+        "What the user changed in your code": _changes(earlier),
         "Variables": _variables(variables or {}, named, keys),
         "Files": _files(files, folder or Path()),
         "Notes": "\n".join(notes),
@@ -149,6 +152,24 @@ def _earlier(trajectories: Sequence[Trajectory]) -> str:
         if room < 0:
             break
         parts.insert(0, text)
+    return "\n".join(parts)
+
+
+def _changes(trajectories: Sequence[Trajectory]) -> str:
+    """Return how the user changed attempts, as differences; the latest first, as far as they fit."""
+    parts: list[str] = []
+    room = CHANGES_MOST
+    for trajectory in reversed(trajectories):
+        for attempt in reversed(trajectory.attempts):
+            if attempt.changed is None:
+                continue
+            before, after = (code.strip().splitlines() for code in attempt.changed)
+            lines = list(difflib.unified_diff(before, after, lineterm="", n=1))[2:]
+            text = f"Attempt {attempt.number} of {cut(trajectory.task, 80)!r}:\n```diff\n" + "\n".join(lines) + "\n```"
+            room -= len(text)
+            if room < 0:
+                return "\n".join([*parts, cut(text, max(room + len(text), 200))])
+            parts.append(text)
     return "\n".join(parts)
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,11 +14,14 @@ from typing import Any, Protocol
 from jupyter_core.paths import jupyter_data_dir
 
 from jupyter_codeagent.agent import Model
+from jupyter_codeagent.background import PATIENCE, Job, Turns
 from jupyter_codeagent.bridge import Bridge
 from jupyter_codeagent.bridge.feed import Feed, Origin
+from jupyter_codeagent.context import inputs
+from jupyter_codeagent.errors import NotPlainData
 from jupyter_codeagent.keys import Keys
 from jupyter_codeagent.options import CodeAgent
-from jupyter_codeagent.passing import Kept, Passing
+from jupyter_codeagent.passing import Kept, Passing, mark_of, names_used
 from jupyter_codeagent.records import Place, Records
 from jupyter_codeagent.sandbox import Sandbox, SandboxPolicy
 from jupyter_codeagent.tasks import Tasks
@@ -26,10 +30,17 @@ from jupyter_codeagent.variables import of_user
 
 
 class DescribedModel(Model, Protocol):
-    """A model that says what it is."""
+    """A model that says what it is, and can be stopped."""
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
 
     def describe(self) -> str:
         """Return one sentence: which model this is, where it is, and what leaves this machine."""
+
+    def cancel(self) -> None:
+        """End the requests that are running; from any thread."""
 
 
 class Desk:
@@ -60,12 +71,24 @@ class Desk:
         self.records = records or Records(Path(jupyter_data_dir()) / "codeagent" / "records")
         self.tasks = Tasks()
         self.bridge = Bridge(self._recorded)
-        self.start: Kept | None = None  # the state before the latest task
+        self.turns = Turns()
+        self.jobs: dict[str, Job] = {}  # tasks in the background that have not ended
+        self.given: dict[str, Mapping[str, str]] = {}  # of each task: its variables' fingerprints
         self.owed: list[Trajectory] = []  # replayed tasks, whose code the sandbox has not run
+        self.taken_over: list[str] = []  # names that accepted code sets, not yet told to the sandbox's side
+        self.stale = False  # attempts of the latest task were discarded or restored, and the sandbox does not know
+        self._start: Kept | None = None  # the state before the latest task,
+        self._started: Trajectory | None = None  # which is this one
         self._sandbox: Sandbox | None = None
         self._passing: Passing | None = None
         self.since = 0.0  # when the sandbox copied the working folder
         self.delivered: dict[str, str] = {}  # hashes of files copied in since
+
+    def recall(self, task: str) -> None:
+        """Find a task in the records, after a restart; its code counts as not yet run in the sandbox."""
+        if self.tasks.task(task) is None and (known := self.records.task(task)):
+            self.tasks.trajectories.insert(0, known)
+            self.owed.append(known)
 
     def _recorded(self, task: str) -> Feed | None:
         """Return what can be told of a task that ran before this kernel started."""
@@ -82,8 +105,10 @@ class Desk:
         """The sandbox, if there is one."""
         return self._sandbox
 
-    def sandbox(self, timeout: float | None = None) -> Passing:
-        """Return the sandbox, started, with the limits of now.
+    def sandbox(self, timeout: float | None = None, folder: Path | None = None) -> Passing:
+        """Return the sandbox, started, with the limits of now; only whose turn it is may use it.
+
+        `folder` is the working folder, where that is not the one of now.
 
         Raises
         ------
@@ -92,7 +117,7 @@ class Desk:
         """
         seconds = timeout or self.settings.timeout
         if self._sandbox is None or self._passing is None:
-            policy = SandboxPolicy(self.folder, memory=self.settings.memory)
+            policy = SandboxPolicy(folder or self.folder, memory=self.settings.memory)
             fresh = Sandbox(policy)
             self.since, self.delivered = time.time(), {}
             fresh.start()
@@ -105,34 +130,101 @@ class Desk:
         """End the sandbox; the next task starts a new one, with the working folder as it is then."""
         if self._sandbox is not None:
             self._sandbox.close()
-        self._sandbox = self._passing = self.start = None
-        self.owed = []
+        self._sandbox = self._passing = self._start = self._started = None
+        self.owed, self.taken_over, self.stale = [], [], False
 
-    def begin(self, sandbox: Passing) -> None:
+    def shut_down(self) -> None:
+        """End everything: tasks in the background, then the sandbox."""
+        self.stop()
+        self.close()
+
+    # -- turns ------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def turn(self, name: str) -> Iterator[None]:
+        """Have the sandbox for oneself; says so where that has to wait, and can be interrupted."""
+        ticket = self.turns.ticket(name)
+        try:
+            if not ticket.first:
+                who = self.turns.names[0]
+                print(f"Waiting for task {who} to end; interrupt this cell if it is not to wait.", flush=True)  # noqa: T201
+            ticket.wait()
+            yield
+        finally:
+            ticket.leave()
+
+    @property
+    def busy(self) -> list[str]:
+        """The ids of the tasks that work in the background, or wait for their turn, in order."""
+        return [name for name in self.turns.names if name in self.jobs]
+
+    def stop(self, task: str = "") -> list[tuple[Trajectory, bool]]:
+        """Stop one task in the background, or all; returns them, and whether each has ended within a second."""
+        jobs = [job for name, job in list(self.jobs.items()) if task in ("", name)]
+        for job in jobs:
+            job.stopping.set()
+        deadline = time.monotonic() + PATIENCE
+        return [(job.trajectory, job.stop(max(deadline - time.monotonic(), 0.0))) for job in jobs]
+
+    def interrupt(self) -> None:
+        """End what the sandbox executes."""
+        if self._sandbox is not None:
+            self._sandbox.interrupt()
+
+    # -- the sandbox's state ----------------------------------------------------------------------
+
+    def begin(self, sandbox: Passing, trajectory: Trajectory) -> None:
         """Keep the state before a task, so that single attempts of it can be taken back."""
-        if self.start is not None:
-            self.start.drop()
-        self.start = sandbox.checkpoint()
+        if self._start is not None:
+            self._start.drop()
+        self._start, self._started = sandbox.checkpoint(), trajectory
+        self.given[trajectory.id] = sandbox.given
 
     def catch_up(self, sandbox: Passing) -> list[str]:
-        """Run the code of replayed tasks, on which later ones may build; returns a sentence where that failed."""
-        failed = []
-        owed, self.owed = self.owed, []
-        for trajectory in owed:
-            for attempt in trajectory.kept:
-                error = execute(sandbox, attempt.action.code or "").error
-                if error is not None:
-                    failed.append(
-                        f"Attempt {trajectory.id}.{attempt.number}, replayed above, now fails in the sandbox "
-                        f"({error.ename}: {error.evalue})."
-                    )
-        return failed
+        """Bring the sandbox to what the record says: discarded attempts taken back, replayed ones run.
 
-    def retake(self, trajectory: Trajectory) -> str:
-        """Make the sandbox as the kept attempts of the latest task leave it; returns what happened as a sentence."""
-        if not self._rewind(trajectory):
+        Returns a sentence for each attempt that fails now. Where it is interrupted, the rest is still owed.
+        """
+        names, self.taken_over = self.taken_over, []
+        sandbox.accepted(names)
+        problems = [self._remake()] if self.stale and self._started is not None else []
+        while self.owed:
+            problems += self._run_kept(sandbox, self.owed[0])
+            del self.owed[0]
+        return [problem for problem in problems if problem]
+
+    def _run_kept(self, sandbox: Passing, trajectory: Trajectory) -> Iterator[str]:
+        for attempt in trajectory.kept:
+            error = execute(sandbox, attempt.action.code or "").error
+            if error is not None:
+                if error.ename == "Interrupted":
+                    raise KeyboardInterrupt
+                yield (
+                    f"Attempt {trajectory.id}.{attempt.number}, replayed above, now fails in the sandbox "
+                    f"({error.ename}: {error.evalue})."
+                )
+
+    def retake(self, trajectory: Trajectory, at_once: bool = True) -> str:
+        """Make the sandbox as the kept attempts of a task leave it, now or before its next use; returns a sentence."""
+        if trajectory in self.owed:
+            return "It had not run in this sandbox."
+        if trajectory is not self._started:
             return "The sandbox keeps its effect until %agent reset."
-        return self._again(trajectory.kept) or "The sandbox is as if it had not been made."
+        self.stale = True
+        if self.turns.names:
+            return "The sandbox follows when the running task has ended."
+        if not at_once:
+            return "The sandbox follows at its next use."
+        with self.turn("discard"):
+            return self._remake() or "The sandbox is as if it had not been made."
+
+    def _remake(self) -> str:
+        """Go back to the start of the latest task and execute what is kept of it."""
+        assert self._started is not None
+        self._rewind(self._started)
+        said = self._again(self._started.kept)
+        self.stale = False
+        return said
 
     def redo(self, trajectory: Trajectory, attempt: Attempt, code: str) -> tuple[Observation, str]:
         """Execute `code` in place of an attempt: after the kept ones before it, and before those after it.
@@ -151,9 +243,9 @@ class Desk:
 
     def _rewind(self, trajectory: Trajectory) -> bool:
         """Go back to the state before `trajectory`, if it is the latest and that state is known."""
-        if self.start is None or self._passing is None or trajectory is not self.tasks.trajectories[-1]:
+        if self._start is None or self._passing is None or trajectory is not self._started:
             return False
-        self._passing.rollback(self.start)
+        self._passing.rollback(self._start)
         return True
 
     def _again(self, attempts: Sequence[Attempt]) -> str:
@@ -161,14 +253,29 @@ class Desk:
         assert self._passing is not None
         for attempt in attempts:
             error = execute(self._passing, attempt.action.code or "").error
+            if error is not None and error.ename == "Interrupted":
+                raise KeyboardInterrupt
             if error is not None:
                 return f"Attempt {attempt.number} fails now ({error.ename}: {error.evalue}); its effect is gone."
         return ""
 
     def accepted(self, attempt: Attempt) -> None:
         """The user takes over the code of `attempt`; what it sets is passed in again once it ran in the notebook."""
-        if self._passing is not None and attempt.observation is not None:
-            self._passing.accepted(attempt.observation.names)
+        if attempt.observation is not None:
+            self.taken_over += attempt.observation.names
+
+    # -- what the user has ------------------------------------------------------------------------
+
+    def changed(self, trajectory: Trajectory, code: str) -> str:
+        """Return a sentence about what `code` uses and the user has changed since the task was given, if anything."""
+        given = self.given.get(trajectory.id, {})
+        own = {n for a in trajectory.attempts if a.accepted and a.observation for n in a.observation.names}
+        variables, keys = self.variables(), self.keys
+        names = [n for n in names_used(code) if n in given and n not in own]
+        changed = [n for n in names if not _same(n, variables, given[n], keys)]
+        files = [i.name for i in trajectory.inputs if _digest(i.name, self.folder) != i.digest]
+        what = " and ".join(filter(None, [", ".join(changed), ", ".join(files)]))
+        return f"Changed since the agent took them: {what}; the code may give something else now." if what else ""
 
     def variables(self) -> dict[str, Any]:
         """Return what the user defined in the notebook, as it is now."""
@@ -212,6 +319,20 @@ class Desk:
         """A model may be called: a person runs this, or whoever started the run asked for it."""
         wanted = self.settings.unattended == "ask" or os.environ.get("JUPYTER_CODEAGENT_RUN") == "1"
         return wanted or self.attended
+
+
+def _same(name: str, variables: Mapping[str, Any], mark: str, keys: Keys) -> bool:
+    try:
+        return name in variables and mark_of(name, variables[name], keys) == mark
+    except NotPlainData:
+        return False
+
+
+def _digest(name: str, folder: Path) -> str:
+    try:
+        return inputs([name], folder)[0].digest
+    except OSError:
+        return ""
 
 
 def execute(sandbox: Passing, code: str) -> Observation:

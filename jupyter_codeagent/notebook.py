@@ -26,9 +26,7 @@ _ACTIVE = re.compile(
 )
 
 
-def save_notebook(
-    trajectory: Trajectory, path: str | Path, attempts: bool = False, *, overwrite: bool = False
-) -> Path:
+def save_notebook(trajectory: Trajectory, path: str | Path, attempts: bool = False, *, overwrite: bool = False) -> Path:
     """Save the solved task as a notebook that runs without this package.
 
     The task is a quotation, each kept attempt its explanation and one plain code cell with its outputs,

@@ -76,6 +76,7 @@ def parser() -> argparse.ArgumentParser:
     add("--files", metavar="GLOB", nargs="+", action="extend", default=[], help="files that the task is about")
     add("--review", action="store_true", help="ask you before each execution in the sandbox")
     add("--timeout", metavar="S", type=seconds, help="seconds that one execution may take")
+    add("--background", action="store_true", help="work on it while you go on, with the variables as they are now")
     add("--again", action="store_true", help="ask the model even if this cell was solved before")
     add("-h", "--help", action="store_true", help="show this")
     return made
@@ -96,9 +97,9 @@ def parse(line: str) -> argparse.Namespace:
     return parser().parse_args(words)
 
 
-def without_again(line: str) -> str:
-    """Return the line as it identifies a cell: asking again does not make it another one."""
-    return " ".join(re.sub(r"(^|\s)--again(?=\s|$)", " ", line).split())
+def identifying(line: str) -> str:
+    """Return the line as it identifies a cell: asking again, or in the background, does not make it another one."""
+    return " ".join(re.sub(r"(^|\s)--(?:again|background)(?=\s|$)", " ", line).split())
 
 
 def checked_variables(names: list[str], known: dict[str, Any]) -> list[str]:

@@ -87,6 +87,8 @@ class Passing:
         self.variables = variables
         self.keys = keys
         self.namespace = namespace if namespace is not None else {}
+        self.given: dict[str, str] = {}  # name -> fingerprint of what the current task was given
+        self._current = variables
         self.passed: dict[str, str] = {}  # name -> fingerprint of what the sandbox's state was given
         self.made: set[str] = set()  # names that code in the sandbox has set
         self.named: frozenset[str] = frozenset()
@@ -94,10 +96,14 @@ class Passing:
         self.log: dict[str, object] = {}
         self._marks: dict[str, str] = {}
 
-    def begin(self, named: Iterable[str], asked: Iterable[str] = ()) -> None:
-        """Start a task that names the variables `named`; `asked` are those that the user lists with ``--with``."""
+    def begin(self, named: Iterable[str], asked: Iterable[str] = (), taken: Mapping[str, Any] | None = None) -> None:
+        """Start a task that names the variables `named`; `asked` are those that the user lists with ``--with``.
+
+        `taken` are the variables as they were at another moment, instead of those of now.
+        """
         self.named, self.asked = frozenset(named), frozenset(asked)
-        self.log = {}
+        self._current = self.variables if taken is None else lambda: taken
+        self.log, self.given = {}, {}
         self._marks = {}  # a variable cannot change while a task runs, so one look per task is enough
 
     def accepted(self, names: Iterable[str]) -> None:
@@ -157,7 +163,7 @@ class Passing:
     def choose(self, cells: Sequence[str], passed: Mapping[str, str], since: Iterable[str] = ()) -> Chosen:
         """Decide what goes in with `cells`, given what the state has, and what came in `since` and is gone again."""
         chosen = Chosen()
-        variables = self.variables()
+        variables = self._current()
         used = [name for cell in cells for name in names_used(cell)]
         waiting = [(name, False) for name in [*used, *sorted(self.named | self.asked)]]
         seen: set[str] = set()
@@ -183,10 +189,13 @@ class Passing:
             source = source_of(name, value)
             if self.keys.hide(source) != source:
                 raise NotPlainData(name, "its source holds what looks like a key")
-            mark = f"source {hash(source)}"
+            mark = source_mark(source)
         else:
             mark = self._mark(name, value)
-        if not (gone or self._wanted(name, mark, passed)):
+        wanted = gone or self._wanted(name, mark, passed)
+        if wanted or name in passed:
+            self.given[name] = mark
+        if not wanted:
             return []
         chosen.marks[name] = mark
         self.log[name] = value
@@ -210,6 +219,18 @@ class Passing:
         if name in passed:
             return passed[name] != mark
         return name not in self.made or name in self.named | self.asked
+
+
+def source_mark(source: str) -> str:
+    """Return by what a change of a function's source is seen."""
+    return f"source {hash(source)}"
+
+
+def mark_of(name: str, value: Any, keys: Keys) -> str:
+    """Return by what a later change of a variable is seen; raises NotPlainData where that cannot be told."""
+    if isinstance(value, types.FunctionType | type):
+        return source_mark(source_of(name, value))
+    return fingerprint(name, value, keys)
 
 
 def import_of(name: str, value: Any) -> str:

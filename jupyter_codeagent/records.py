@@ -1,4 +1,4 @@
-"""Records of solved cells in the user's Jupyter data folder, so that running such a cell again asks no model."""
+"""Records of tasks in the user's Jupyter data folder, so that running a solved cell again asks no model."""
 
 from __future__ import annotations
 
@@ -38,15 +38,16 @@ class Place:
 
 @dataclass(frozen=True)
 class Record:
-    """A solved task as it was stored, and when (seconds since 1970)."""
+    """A task as it was stored: when (seconds since 1970), whether here, and whether it was solved when it ended."""
 
     trajectory: Trajectory
     saved: float
     here: bool
+    solved: bool = True
 
 
 class Records:
-    """Solved tasks under the hash of their cell's text.
+    """Tasks that have ended, under the hash of their cell's text.
 
     Parameters
     ----------
@@ -60,21 +61,34 @@ class Records:
 
     def save(self, cell: str, place: Place, trajectory: Trajectory) -> None:
         """Store a task, or say in `complaint` why it is not kept."""
-        data = {"saved": time.time(), "place": place.to_dict(), "trajectory": trajectory.to_dict()}
-        text = json.dumps(data).encode()
+        data = {"saved": time.time(), "place": place.to_dict(), "solved": trajectory.status == "solved"}
+        self._store(self.folder / f"{code_hash(cell)}.{trajectory.id}.json", data, trajectory)
+
+    def mark(self, trajectory: Trajectory) -> None:
+        """Store what the user has accepted, discarded or edited since, if the task is stored at all."""
+        path = self._path(trajectory.id)
+        if path is None:
+            return
+        try:
+            self._store(path, json.loads(path.read_bytes()), trajectory)
+        except (OSError, ValueError) as error:
+            self.complaint = f"The record {path.name} could not be kept up ({error})."
+
+    def _store(self, path: Path, data: dict[str, Any], trajectory: Trajectory) -> None:
+        text = json.dumps({**data, "trajectory": trajectory.to_dict()}).encode()
         self.complaint = ""
         if len(text) > MOST_BYTES:
             self.complaint = f"The record is longer than {MOST_BYTES // 2**20} MB and is not kept for a replay."
             return
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _write(self.folder / f"{code_hash(cell)}.{trajectory.id}.json", text)
+            _write(path, text)
             self._forget_oldest()
         except OSError as error:
             self.complaint = f"The record could not be kept in {str(self.folder)!r}: {error.strerror or error}."
 
     def find(self, cell: str, place: Place, anywhere: bool = False) -> Record | None:
-        """Return the newest record of this cell's text that was made here.
+        """Return the newest record of this cell's text that was made here and was solved.
 
         Parameters
         ----------
@@ -87,16 +101,20 @@ class Records:
         """
         self.complaint = ""
         found = [r for path in self.folder.glob(f"{code_hash(cell)}.*.json") if (r := self._read(path, place))]
+        found = [r for r in found if r.solved]
         fitting = [r for r in found if r.here] or (found if anywhere else [])
         return max(fitting, key=lambda record: record.saved, default=None)
 
     def task(self, name: str) -> Trajectory | None:
         """Return the task with this id, wherever it was made."""
+        path = self._path(name)
+        record = self._read(path, Place("")) if path else None
+        return record.trajectory if record else None
+
+    def _path(self, name: str) -> Path | None:
         if not name.replace("-", "").replace("_", "").isalnum():
             return None
-        paths = list(self.folder.glob(f"*.{name}.json"))
-        record = self._read(paths[0], Place("")) if paths else None
-        return record.trajectory if record else None
+        return next(iter(self.folder.glob(f"*.{name}.json")), None)
 
     def _read(self, path: Path, place: Place) -> Record | None:
         try:
@@ -105,7 +123,7 @@ class Records:
             data = json.loads(path.read_bytes())
             trajectory = Trajectory.from_dict(data["trajectory"])
             trajectory.status, trajectory.kept, trajectory.usage  # noqa: B018 - a damaged part shows here at the latest
-            return Record(trajectory, float(data["saved"]), place.fits(data["place"]))
+            return Record(trajectory, float(data["saved"]), place.fits(data["place"]), bool(data.get("solved", True)))
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             self.complaint = f"The record {path.name} cannot be used and was passed over ({error})."
             return None

@@ -11,8 +11,10 @@ from jupyter_codeagent.notebook_file import check_writable, write_notebook
 from jupyter_codeagent.trajectory import Trajectory
 
 
-def save_tasks(trajectories: Sequence[Trajectory], path: str | Path) -> Path:
+def save_tasks(trajectories: Sequence[Trajectory], path: str | Path, attempts: bool = False) -> Path:
     """Save what was kept of several tasks, in their order; returns the file that was written.
+
+    `attempts` as in `save_notebook`.
 
     Raises
     ------
@@ -23,9 +25,9 @@ def save_tasks(trajectories: Sequence[Trajectory], path: str | Path) -> Path:
     if not worth:
         raise NotebookError("There is nothing to save: no attempt that succeeded is kept.")
     check_writable(path, overwrite=False)
-    notebook = to_notebook(worth[0])
+    notebook = to_notebook(worth[0], attempts)
     for trajectory in worth[1:]:
-        notebook.cells += to_notebook(trajectory).cells
+        notebook.cells += to_notebook(trajectory, attempts).cells
     notebook.metadata[KEY] = merged_record(worth)
     number_cells(notebook.cells)
     return write_notebook(notebook, path, overwrite=False)

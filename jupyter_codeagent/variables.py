@@ -24,6 +24,7 @@ from typing import Any
 
 from jupyter_codeagent.errors import NotPlainData
 from jupyter_codeagent.keys import Keys
+from jupyter_codeagent.taken import Taken
 
 MOST_BYTES = 512 * 2**20  # of one value, pickled
 MOST_SECONDS = 10.0  # for looking at one value
@@ -84,15 +85,23 @@ def of_user(namespace: Mapping[str, Any], hidden: Iterable[str] = ()) -> dict[st
     }
 
 
-def check_plain(name: str, value: object) -> None:
+class OverBudget(NotPlainData):
+    """A value is larger, or takes longer to look at, than is allowed."""
+
+
+def check_plain(name: str, value: object, seconds: float = MOST_SECONDS) -> None:
     """Raise where `value` is anything but numbers, text, dates, arrays, frames and containers of such.
 
     Raises
     ------
     NotPlainData
-        With the reason; also where looking took longer than `MOST_SECONDS`.
+        With the reason; also where looking took longer than `seconds`.
     """
-    deadline = time.monotonic() + MOST_SECONDS
+    if isinstance(value, Taken):
+        if value.refused:
+            raise NotPlainData(name, value.refused)
+        return
+    deadline = time.monotonic() + seconds
     waiting: list[Any] = [value]
     seen: set[int] = set()
     while waiting:
@@ -102,7 +111,7 @@ def check_plain(name: str, value: object) -> None:
             continue
         seen.add(id(item))
         if len(seen) % 1024 == 0 and time.monotonic() > deadline:
-            raise NotPlainData(name, f"looking at it took longer than {MOST_SECONDS:.0f} s")
+            raise OverBudget(name, f"looking at it took longer than {seconds:.0f} s")
         parts = _parts(item)
         if parts is None:
             whole = "it is" if item is value else "it holds"
@@ -151,47 +160,90 @@ def fingerprint(name: str, value: object, keys: Keys) -> str:
     NotPlainData
         If it cannot be pickled, is larger than `MOST_BYTES`, takes longer than `MOST_SECONDS`, or holds a key.
     """
+    if isinstance(value, Taken):
+        check_plain(name, value)
+        return value.mark
     meter = _Meter(name, keys)
-    try:
-        pickle.Pickler(meter, protocol=5, buffer_callback=meter.buffer).dump(value)
-    except NotPlainData:
-        raise
-    except RecursionError:
-        raise NotPlainData(name, "it is nested too deeply") from None
-    except Exception as error:  # noqa: BLE001 - whatever a class's own pickling raises means the same: it stays here
-        raise NotPlainData(name, f"{_article(type(value).__name__)} cannot be copied ({error})") from None
+    meter.measure(value)
     return meter.hash.hexdigest()
+
+
+def copied(name: str, value: object, keys: Keys, most: int = MOST_BYTES, seconds: float = MOST_SECONDS) -> Taken:
+    """Return a copy of `value` as it is now, of at most `most` bytes; raises what `fingerprint` raises."""
+    keeper = _Keeper(name, keys, most, seconds)
+    keeper.measure(value)
+    mark = keeper.hash.hexdigest()
+    return Taken(told(value), "", mark, literal(value), b"".join(keeper.pieces), tuple(keeper.buffers))
 
 
 class _Meter(io.RawIOBase):
     """Hashes what is written, searches it for keys, and stops at the limits."""
 
-    def __init__(self, name: str, keys: Keys) -> None:
+    def __init__(self, name: str, keys: Keys, most: int = MOST_BYTES, seconds: float = MOST_SECONDS) -> None:
         self.name, self.keys = name, keys
+        self.most, self.seconds = most, seconds
         self.hash = hashlib.blake2b(digest_size=16)
         self.size = 0
-        self.deadline = time.monotonic() + MOST_SECONDS
+        self.deadline = time.monotonic() + seconds
 
-    def write(self, data: Any, text: bool = True) -> int:
+    def measure(self, value: object) -> None:
+        """Have `value` pickled into this."""
+        try:
+            pickle.Pickler(self, protocol=5, buffer_callback=self.buffer).dump(value)
+        except NotPlainData:
+            raise
+        except RecursionError:
+            raise NotPlainData(self.name, "it is nested too deeply") from None
+        except Exception as error:  # noqa: BLE001 - whatever a class's own pickling raises means the same: it stays here
+            kind = _article(type(value).__name__)
+            raise NotPlainData(self.name, f"{kind} cannot be copied ({error})") from None
+
+    def write(self, data: Any) -> int:
+        return self.take(data, text=True)
+
+    def take(self, data: Any, text: bool) -> int:
+        """Count and hash one piece; `text` may hold keys."""
         view = memoryview(data).cast("B")
         self.size += view.nbytes
-        if self.size > MOST_BYTES:
-            raise NotPlainData(self.name, f"it is larger than {MOST_BYTES // 2**20} MB")
+        if self.size > self.most:
+            raise OverBudget(self.name, f"it is larger than {self.most // 2**20} MB")
         if time.monotonic() > self.deadline:
-            raise NotPlainData(self.name, f"copying it took longer than {MOST_SECONDS:.0f} s")
+            raise OverBudget(self.name, f"copying it took longer than {self.seconds:.0f} s")
         if text and self.keys.within(view[:_SCANNED]):
             raise NotPlainData(self.name, "it holds what looks like a key")
         self.hash.update(view)
         return view.nbytes
 
     def buffer(self, part: pickle.PickleBuffer) -> None:
+        """Take an array; pickle calls this for each."""
         with memoryview(part) as view:
             numbers = view.format not in ("B", "b", "c")  # bytes may be text, as in Arrow's columns
-        self.write(part.raw(), text=not numbers)
+        self.take(part.raw(), text=not numbers)
+
+
+class _Keeper(_Meter):
+    """Keeps what is written as well."""
+
+    def __init__(self, *limits: Any) -> None:
+        super().__init__(*limits)
+        self.pieces: list[bytes] = []
+        self.buffers: list[bytes | bytearray] = []
+
+    def write(self, data: Any) -> int:
+        written = super().write(data)
+        self.pieces.append(bytes(data))
+        return written
+
+    def buffer(self, part: pickle.PickleBuffer) -> None:
+        super().buffer(part)
+        with part.raw() as view:
+            self.buffers.append(bytes(view) if view.readonly else bytearray(view))
 
 
 def told(value: Any) -> str:
     """Return what `value` is in a few words: its type, its shape or length; never its own `repr`."""
+    if isinstance(value, Taken):
+        return value.told
     kind = type(value).__name__
     if isinstance(value, types.FunctionType):
         return f"function {value.__name__}{_signature(value)}" + _first_line(value.__doc__)
@@ -246,6 +298,8 @@ def _beginning(value: Any) -> str:
 
 def literal(value: object, most: int = 10_000) -> str:
     """Return a Python literal for small plain values, else an empty string."""
+    if isinstance(value, Taken):
+        return value.literal
     if type(value) not in (type(None), bool, int, float, complex, str, bytes, list, tuple, set, dict):
         return ""
     if isinstance(value, str | bytes | list | tuple | set | dict) and len(value) > most:

@@ -16,7 +16,13 @@ WORDS = {
     "accepted": "accepted",
     "discarded": "discarded",
 }
-STATES = {"running": "Working", "solved": "Solved", "failed": "Not solved", "stopped": "Stopped"}
+STATES = {
+    "queued": "Waiting for its turn",
+    "running": "Working",
+    "solved": "Solved",
+    "failed": "Not solved",
+    "stopped": "Stopped",
+}
 
 
 def facts(trajectory: Trajectory, seconds: float | None, costs: bool) -> str:

@@ -18,7 +18,7 @@ from jupyter_codeagent.magic import load, unload
 from jupyter_codeagent.models.scripted import ScriptedModel
 from jupyter_codeagent.options import CodeAgent
 from jupyter_codeagent.records import Place, Records
-from jupyter_codeagent.trajectory import Action, Attempt, Trajectory
+from jupyter_codeagent.trajectory import Action, Answer, Trajectory
 
 TASK = "%%agent\nsum the amounts in sales.csv"
 SUM = "total = sum(int(line) for line in open('sales.csv').read().split()[1:])\ntotal"
@@ -403,9 +403,14 @@ def test_discarding_the_only_kept_attempt_leaves_nothing_solved(solved, folder):
     assert solved.task.status == "solved"
 
 
-def test_an_attempt_cell_runs_nothing_while_unchanged(solved):
+def test_an_attempt_cell_shows_its_outputs_and_runs_nothing_while_unchanged(solved):
+    running = solved.desk.running
+    solved.desk.close()
     out = solved.run(f"%%attempt {solved.task.id}.2\n{SUM}\n")
-    assert out == f"Attempt {solved.task.id}.2 is unchanged and was not run again; edit it to try it in the sandbox.\n"
+    assert running.closed and solved.desk.running is None
+    assert (
+        out == f"42\nAttempt {solved.task.id}.2 is unchanged and was not run again; edit it to try it in the sandbox.\n"
+    )
 
 
 def test_an_edited_attempt_cell_runs_in_the_sandbox_only(solved):
@@ -563,7 +568,7 @@ def test_a_damaged_record_is_passed_over_with_a_sentence(solved, damage):
 
 def test_a_record_belongs_to_its_notebook_and_folder(tmp_path):
     records = Records(tmp_path)
-    done = Trajectory("t", attempts=[Attempt(1, Action("", "1"), done=True)])
+    done = Trajectory("t", answers=[Answer(Action("done"))])
     records.save("cell", Place("/a", "one.ipynb"), done)
     assert records.find("cell", Place("/a", "one.ipynb")).trajectory.id == done.id
     assert records.find("cell", Place("/a")) is not None

@@ -1,0 +1,134 @@
+"""What pages ask of the kernel, besides being told everything again; answered in threads beside the running cell."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from jupyter_codeagent.bridge import Answer
+from jupyter_codeagent.bridge.feed import Message
+from jupyter_codeagent.desk import Desk
+from jupyter_codeagent.errors import CodeAgentError, WrongUse
+from jupyter_codeagent.keys import secret_file
+from jupyter_codeagent.managing import Managing
+from jupyter_codeagent.saving import save_tasks
+from jupyter_codeagent.trajectory import Attempt, Trajectory
+from jupyter_codeagent.variables import told
+
+CODE_MOST = 1_000_000  # characters of code that a page may send
+NAMES_MOST = 500  # variables, and files, that are listed
+
+
+class Control:
+    """Answers the requests of pages.
+
+    Parameters
+    ----------
+    desk : Desk
+        What is asked about.
+    managing : Managing
+        Does what is asked for.
+    """
+
+    def __init__(self, desk: Desk, managing: Managing) -> None:
+        self.desk, self.managing = desk, managing
+
+    @property
+    def answers(self) -> dict[str, Answer]:
+        """The request types, and what answers each."""
+        return {
+            "stop": self.stop,
+            "accept": self.accept,
+            "discard": self.discard,
+            "restore": self.restore,
+            "info": self.info,
+            "save": self.save,
+        }
+
+    def stop(self, data: Message) -> Message:
+        """End the task, or all, in the background."""
+        return {"text": self.managing.stop(text(data, "task", needed=False))}
+
+    def accept(self, data: Message) -> Message:
+        """Take note that the user took over an attempt's code, or only tell what has changed since."""
+        trajectory, attempt = self._attempt(data)
+        code = text(data, "code", CODE_MOST)
+        changed = self.desk.changed(trajectory, code)
+        if data.get("ask") is not True:
+            self.managing.take_over(trajectory, attempt, code)
+        return {"text": changed}
+
+    def discard(self, data: Message) -> Message:
+        """Take note that the user discarded an attempt."""
+        return {"text": self.managing.drop(*self._attempt(data), at_once=False)}
+
+    def restore(self, data: Message) -> Message:
+        """Take note that the user wants a discarded attempt back."""
+        return {"text": self.managing.restore(*self._attempt(data))}
+
+    def info(self, data: Message) -> Message:
+        """Return what a page shows before a task is given."""
+        desk, settings = self.desk, self.desk.settings
+        model, said = settings.model, ""
+        try:
+            chosen = desk.choose_model(model or None)
+            model, said = chosen.name, chosen.describe()
+        except CodeAgentError as error:
+            said = str(error)
+        busy = desk.busy
+        return {
+            "model": model,
+            "told": said,
+            "tier": desk.running.tier if desk.running else "",
+            "memory": settings.memory,
+            "attempts": settings.attempts,
+            "timeout": settings.timeout,
+            "costs": settings.show_costs,
+            "variables": list(self._variables()),
+            "files": self._files(),
+            "busy": busy[0] if busy else "",
+            "queue": busy[1:],
+        }
+
+    def save(self, data: Message) -> Message:
+        """Save what was kept as a notebook."""
+        path = save_tasks(self.desk.tasks.trajectories, text(data, "path"), data.get("attempts") is True)
+        return {"path": str(path)}
+
+    def _attempt(self, data: Mapping[str, Any]) -> tuple[Trajectory, Attempt]:
+        number = data.get("attempt")
+        if not isinstance(number, int) or isinstance(number, bool):
+            raise WrongUse("'attempt' is a number.")
+        name = text(data, "task")
+        self.desk.recall(name)
+        return self.desk.tasks.attempt(f"{name}.{number}")
+
+    def _variables(self) -> list[dict[str, str]]:
+        found = []
+        for name, value in list(self.desk.variables().items())[-NAMES_MOST:]:
+            detail = ""
+            with contextlib.suppress(Exception):  # a user's class may do anything when it is looked at
+                detail = told(value)
+            found.append({"name": name, "type": type(value).__name__, "detail": detail})
+        return found[::-1]
+
+    def _files(self) -> list[str]:
+        with os.scandir(self.desk.folder) as entries:
+            names = sorted(e.name for e in entries if e.is_file() and not e.name.startswith("."))
+        return [name for name in names if not secret_file(name)][:NAMES_MOST]
+
+
+def text(data: Mapping[str, Any], key: str, most: int = 1000, needed: bool = True) -> str:
+    """Return the text under `key` of a request.
+
+    Raises
+    ------
+    WrongUse
+        If it is anything else, longer than `most` characters, or missing although it is `needed`.
+    """
+    found = data.get(key, None if needed else "")
+    if not isinstance(found, str) or (needed and not found) or len(found) > most:
+        raise WrongUse(f"{key!r} is a text of at most {most:,} characters.")
+    return found

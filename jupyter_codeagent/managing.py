@@ -1,0 +1,201 @@
+"""What a user does with tasks and attempts that are there: accept, discard, take back, stop, save."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING
+
+from jupyter_codeagent.context import cut
+from jupyter_codeagent.desk import Desk
+from jupyter_codeagent.errors import WrongUse
+from jupyter_codeagent.saving import save_tasks
+from jupyter_codeagent.showing import Views
+from jupyter_codeagent.trajectory import Attempt, Trajectory
+from jupyter_codeagent.verify import verify_notebook
+
+if TYPE_CHECKING:
+    from jupyter_codeagent.widgets import Buttons
+
+COMMANDS = {
+    "status": ": the sandbox, the model and the latest tasks",
+    "accept": " [N | TASK.N]: put an attempt's code (or that of all kept ones) into the next cell",
+    "discard": " N | TASK.N: take an attempt back",
+    "undo": ": take back the attempt that was kept last",
+    "stop": " [TASK]: end the tasks that work in the background",
+    "save": " FILE: save what was kept as a notebook",
+    "verify": " FILE: run a notebook from the top in a fresh sandbox and compare",
+    "fix": " [options of %%agent]: mend the cell that failed last",
+    "reset": ": close the sandbox; the next task starts in a fresh one",
+}
+ARGUMENTS = {"accept": (0, 1), "discard": (1, 1), "stop": (0, 1), "save": (1, 1), "verify": (1, 1)}
+
+
+class Managing:
+    """The sub-commands of ``%agent``; each returns what it has to say.
+
+    Parameters
+    ----------
+    desk : Desk
+        What they work with.
+    views : Views
+        Show what became of tasks.
+    """
+
+    def __init__(self, desk: Desk, views: Views) -> None:
+        self.desk, self.views = desk, views
+
+    def run(self, word: str, rest: list[str]) -> str:
+        """Carry out a sub-command.
+
+        Raises
+        ------
+        WrongUse
+            If its arguments do not fit.
+        """
+        least, most = ARGUMENTS.get(word, (0, 0))
+        if not least <= len(rest) <= most:
+            spaces = " Names with spaces go between quotes." if len(rest) > 1 else ""
+            usage = COMMANDS[word].partition(":")[0] if most else " alone"
+            raise WrongUse(f"Write %agent {word}{usage}.{spaces}")
+        said: str = getattr(self, word)(*rest)
+        return said
+
+    def status(self) -> str:
+        """Say what is running, and how the latest tasks ended."""
+        desk, settings = self.desk, self.desk.settings
+        model = settings.model or next((t.model for t in reversed(desk.tasks.trajectories) if t.model), "")
+        where = f"running, tier {desk.running.tier}" if desk.running else "not started"
+        lines = [
+            f"Sandbox: {where}; {settings.memory / 2**30:g} GB of memory, {settings.timeout:g} s per execution.",
+            f"Model: {model or 'chosen at the first task'}.",
+        ]
+        busy = desk.busy
+        if busy:
+            waiting = f"; waiting: {', '.join(busy[1:])}" if busy[1:] else ""
+            lines.append(f"In the background: {busy[0]}{waiting}. %agent stop ends them.")
+        for trajectory in desk.tasks.trajectories[-5:]:
+            numbers = ", ".join(f"{a.number} {a.status}" for a in trajectory.attempts) or "no attempts"
+            lines.append(f"Task {trajectory.id}: {trajectory.status} ({numbers}): {cut(trajectory.task, 60)}")
+        return "\n".join(lines)
+
+    def accept(self, word: str = "") -> str:
+        """Put code into the next cell."""
+        if word:
+            trajectory, attempt = self.desk.tasks.attempt(word)
+            chosen = [attempt]
+        else:
+            trajectory = self.desk.tasks.latest
+            chosen = trajectory.kept
+            if not chosen:
+                raise WrongUse(f"Task {trajectory.id} has no attempt that succeeded; name one: %agent accept N.")
+        code = "\n\n".join((a.action.code or "").strip("\n") for a in chosen)
+        changed = self.desk.changed(trajectory, code)
+        for attempt in chosen:
+            self.take_over(trajectory, attempt)
+        self.desk.shell.set_next_input(code)
+        numbers = " and ".join(str(a.number) for a in chosen)
+        failed = "It failed in the sandbox." if any(a.observation and a.observation.error for a in chosen) else ""
+        told = (
+            f"The code of attempt {numbers} is in the next cell and has not run here; run that cell to have its "
+            "results in your kernel."
+        )
+        return " ".join(filter(None, [told, failed, changed]))
+
+    def take_over(self, trajectory: Trajectory, attempt: Attempt, code: str | None = None) -> None:
+        """Mark an attempt as accepted, with `code` where the user has changed it."""
+        if not attempt.done:
+            raise WrongUse(f"Attempt {trajectory.id}.{attempt.number} has not ended yet; accept it then.")
+        attempt.accepted, attempt.discarded = True, False
+        changed = code is not None and code.strip() != (attempt.action.code or "").strip()
+        attempt.taken = code if changed else None
+        self.desk.accepted(attempt)
+        self.views.refresh(trajectory)
+
+    def discard(self, word: str) -> str:
+        """Take an attempt back."""
+        trajectory, attempt = self.desk.tasks.attempt(word)
+        said = self.drop(trajectory, attempt)
+        return f"Attempt {trajectory.id}.{attempt.number} is discarded. {said}"
+
+    def drop(self, trajectory: Trajectory, attempt: Attempt, at_once: bool = True) -> str:
+        """Mark an attempt as discarded; returns what became of the sandbox."""
+        if not attempt.done:
+            raise WrongUse(f"Attempt {trajectory.id}.{attempt.number} has not ended yet; discard it then.")
+        had_effect = attempt in trajectory.kept
+        attempt.discarded, attempt.accepted = True, False
+        said = self.desk.retake(trajectory, at_once) if had_effect else "It had left no effect."
+        self.views.refresh(trajectory)
+        return said
+
+    def restore(self, trajectory: Trajectory, attempt: Attempt) -> str:
+        """Take back that an attempt was discarded; returns what becomes of the sandbox."""
+        if not attempt.discarded:
+            return ""
+        attempt.discarded = False
+        said = self.desk.retake(trajectory, at_once=False) if attempt in trajectory.kept else ""
+        self.views.refresh(trajectory)
+        return said
+
+    def undo(self) -> str:
+        """Take back the attempt that was kept last."""
+        trajectory = next((t for t in reversed(self.desk.tasks.trajectories) if t.kept), None)
+        if trajectory is None:
+            raise WrongUse("There is nothing to take back: no attempt is kept.")
+        attempt = trajectory.kept[-1]
+        said = self.drop(trajectory, attempt)
+        left = ", ".join(str(a.number) for a in trajectory.kept) or "none"
+        return f"Attempt {trajectory.id}.{attempt.number} is taken back. {said} Of this task are kept: {left}."
+
+    def stop(self, task: str = "") -> str:
+        """End tasks in the background."""
+        stopped = self.desk.stop(task)
+        if not stopped:
+            known = self.desk.tasks.task(task) if task else None
+            if known is not None:
+                return f"Task {task} does not work in the background; it is {known.status}."
+            if task:
+                raise WrongUse(f"There is no task {task!r} in the background.")
+            return "No task works in the background."
+        lines = []
+        for trajectory, ended in stopped:
+            kept = ", ".join(str(a.number) for a in trajectory.kept)
+            state = f"the sandbox keeps attempt {kept} of it" if kept else "nothing of it is in the sandbox"
+            lines.append(
+                f"Task {trajectory.id} is {trajectory.status}; {state}."
+                if ended
+                else f"Task {trajectory.id} is being stopped."
+            )
+        return "\n".join(lines)
+
+    def buttons(self, background: bool) -> Buttons:
+        """Return what the buttons of a view do."""
+        from jupyter_codeagent.widgets import Buttons
+
+        stop = (lambda trajectory: self.stop(trajectory.id)) if background else None
+        return Buttons(accept=self._accepted, accept_and_run=self._run_here, discard=self.drop, stop=stop)
+
+    def _accepted(self, trajectory: Trajectory, attempt: Attempt) -> str:
+        changed = self.desk.changed(trajectory, attempt.action.code or "")
+        self.take_over(trajectory, attempt)
+        return changed
+
+    def _run_here(self, trajectory: Trajectory, attempt: Attempt) -> str:
+        changed = self._accepted(trajectory, attempt)
+        result = self.desk.shell.run_cell(attempt.action.code or "", store_history=True)
+        error = result.error_before_exec or result.error_in_exec
+        return " ".join(filter(None, [changed, f"It failed there: {type(error).__name__}." if error else ""]))
+
+    def save(self, file: str) -> str:
+        """Save what was kept."""
+        path = save_tasks(self.desk.tasks.trajectories, file)
+        return f"Saved {path}; %agent verify {shlex.quote(str(path))} runs it from the top in a fresh sandbox."
+
+    def verify(self, file: str) -> str:
+        """Run a notebook in a fresh sandbox."""
+        return str(verify_notebook(file))
+
+    def reset(self) -> str:
+        """Close the sandbox."""
+        with self.desk.turn("reset"):
+            self.desk.close()
+        return "The sandbox is closed; the next task starts in a fresh one, with the folder as it is then."
