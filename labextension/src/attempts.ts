@@ -244,9 +244,7 @@ export function deleteCells(
 /** Whether the cell is shown as one line. */
 export function isCollapsed(cell: SharedCell): boolean {
   const jupyter = cell.getMetadata('jupyter');
-  return JSONExt.isObject(jupyter as PartialJSONObject)
-    ? (jupyter as PartialJSONObject).source_hidden === true
-    : false;
+  return (jupyter as PartialJSONObject | undefined)?.source_hidden === true;
 }
 
 /** Show the cell as one line, or whole; no step of undo. */

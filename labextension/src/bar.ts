@@ -49,7 +49,7 @@ export class Bar extends Widget {
     setText(this._titleNode, look.name);
     setText(this._statusNode, look.status);
     this._showIcon(look.icon);
-    this._showFacts(look.facts);
+    setText(this._factsNode, look.facts.map(fact => `· ${fact}`).join(' '));
     this._showButtons(look.buttons);
   }
 
@@ -82,20 +82,6 @@ export class Bar extends Widget {
       this._iconNode.dataset.icon = icon.name;
       this._iconNode.replaceChildren(icon.element({ tag: 'span' }));
     }
-  }
-
-  private _showFacts(facts: readonly string[]): void {
-    const shown = [...this._factsNode.children].map(child => child.textContent);
-    if (facts.join('\n') === shown.join('\n')) {
-      return;
-    }
-    this._factsNode.replaceChildren(
-      ...facts.map(fact => {
-        const span = document.createElement('span');
-        span.textContent = fact;
-        return span;
-      })
-    );
   }
 
   private _showButtons(buttons: readonly IButton[]): void {

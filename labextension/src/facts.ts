@@ -14,9 +14,9 @@ export function tokensFact(
   return all > 0 ? [trans.__('%1 tokens', all.toLocaleString())] : [];
 }
 
-/** Return a time; nothing where there was none. */
+/** Return a time; nothing where it is none to speak of. */
 export function timeFact(seconds: number): string[] {
-  return seconds > 0 ? [duration(seconds)] : [];
+  return seconds >= 0.05 ? [duration(seconds)] : [];
 }
 
 /** Return the isolation that was in force; nothing where nothing ran. */

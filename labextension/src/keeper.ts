@@ -97,6 +97,7 @@ export class Keeper implements IDisposable {
     return [...(task?.attempts.values() ?? [])].filter(
       ({ record }) =>
         record.status !== 'discarded' &&
+        this._told.get(keyOf(record)) !== 'discarded' &&
         !this.index.find(record.task, record.attempt)
     );
   }
@@ -308,6 +309,7 @@ export class Keeper implements IDisposable {
       return;
     }
     this._tell('restore', key);
+    this._counted.emit();
     const known = this.channel.store.tasks
       .get(record.task)
       ?.attempts.get(record.attempt);

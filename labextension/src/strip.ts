@@ -71,7 +71,7 @@ export class AttemptStrip extends Bar {
       name: trans.__('Attempt %1', record.attempt),
       icon: ICONS[status],
       status: this._words(attempt, status),
-      facts: record.role === 'accepted' ? [] : this._facts(attempt, costs),
+      facts: this._facts(attempt, costs),
       buttons: this._buttons(attempt),
       data: {
         status,
@@ -129,14 +129,21 @@ export class AttemptStrip extends Bar {
   }
 
   private _facts({ record, phase }: IAttemptView, costs: boolean): string[] {
-    const { trans } = this._options;
-    const output = this._options.cell.model.outputs.length > 0;
+    const { trans, cell } = this._options;
+    const fromSandbox = record.role === 'attempt' || !this._ranHere;
+    const output =
+      fromSandbox && cell.model.outputs.length > 0
+        ? [trans.__('sandbox output')]
+        : [];
+    if (record.role === 'accepted') {
+      return output;
+    }
     return [
       ...timeFact(record.duration),
       ...(costs ? tokensFact(record.tokens, trans) : []),
       ...(phase === 'writing' ? [] : tierFact(record.tier, trans)),
       ...(record.rolled_back ? [trans.__('rolled back')] : []),
-      ...(output ? [trans.__('sandbox output')] : [])
+      ...output
     ];
   }
 
