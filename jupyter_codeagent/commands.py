@@ -115,13 +115,13 @@ def watch(view: Terminal, attempts: Iterator[Attempt], trajectory: Trajectory) -
     view.wait("the model reads the task")
     failure = None
     try:
-        for attempt in attempts:
-            view.show(attempt)
+        for _ in attempts:
+            view.show(trajectory)
     except (ModelError, SandboxDied) as error:
         if not trajectory.attempts:
             raise
         failure, trajectory.failure = error, str(error)
-    view.end(trajectory)
+    view.close(trajectory, trajectory.failure or "")
     return failure
 
 
@@ -172,11 +172,11 @@ def _watch_notebook(view: Terminal, run: NotebookRun) -> None:
         if step.trajectory is not None and len(run.trajectories) > shown:
             shown = len(run.trajectories)
             view.say(f"cell {step.cell}: {step.trajectory.task}")
-        if step.attempt is not None:
-            view.show(step.attempt)
+        if step.trajectory is not None and step.attempt is not None:
+            view.show(step.trajectory)
             continue
         if step.trajectory is not None:
-            view.end(step.trajectory)
+            view.close(step.trajectory, step.trajectory.failure or "")
         elif step.observation is not None:
             view.say(f"cell {step.cell}: executed in {step.observation.duration:.1f} s")
         view.wait(f"cell {step.cell + 1} and on")

@@ -1,28 +1,178 @@
-"""What a task does, told live on a terminal or in a log."""
+"""What a task does, as text that grows on a terminal or in a log."""
 
 from __future__ import annotations
 
 import sys
 import threading
 import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TextIO
 
-from jupyter_codeagent.render import colour_only, outspoken
+from jupyter_codeagent.render import outspoken, overwritten
 from jupyter_codeagent.trajectory import Attempt, Observation, Trajectory, plain
 from jupyter_codeagent.transcript import answer_lines, closing_lines, end_lines, head_lines
 from jupyter_codeagent.wording import commands_next
 
 _MOST_OUTPUT = 4000  # characters shown of one attempt's output
+_RULE = "\u2500"
 
 
 def visible(text: str) -> str:
-    """Return `text` without anything that steers a terminal."""
-    return "".join(c if c in "\n\t" or c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in plain(text))
+    """Return `text` without anything that steers a terminal, as every stream can take it."""
+    return outspoken(plain(text)).encode("utf-8", "replace").decode("utf-8")
 
 
-class Terminal:
-    """Shows attempts as they grow; use it as a context manager.
+@dataclass
+class _Told:
+    """What was written of a task."""
+
+    task: Trajectory | None
+    began: float = field(default_factory=time.monotonic)
+    answers: int = 0
+    ended: int = 0  # the last attempt that was written to its end
+    attempt: int = 0  # the one whose heading was written; then its code and output
+    code: str = ""
+    output: str = ""
+    running: bool = False
+
+
+class TerminalView:
+    """A task's record, each thing written once.
+
+    Parameters
+    ----------
+    stream : TextIO or None
+        Where to write. None: standard output.
+    costs : bool
+        Show tokens and dollars.
+    following : callable
+        Returns what can be done after a task, as sentences.
+    """
+
+    def __init__(
+        self,
+        stream: TextIO | None = None,
+        costs: bool = True,
+        following: Callable[[Trajectory], list[str]] = commands_next,
+    ) -> None:
+        self.stream = stream or sys.stdout
+        self.live = self.stream.isatty()
+        self.costs = costs
+        self.following = following
+        self._waiting = ""  # what is waited for
+        self._since = time.monotonic()
+        self._at_start = True  # of a line
+        self._told = _Told(None)
+
+    def open(self, trajectory: Trajectory, told: str) -> None:
+        """Write `told` as the first line."""
+        self._told = _Told(trajectory)
+        self.say(told)
+
+    def show(self, trajectory: Trajectory) -> None:
+        """Write what is new."""
+        if trajectory is not self._told.task:
+            self._told = _Told(trajectory)
+        answers = 0
+        for entry in trajectory.history:
+            if isinstance(entry, Attempt):
+                self._attempt(entry, trajectory.limit)
+                continue
+            answers += 1
+            if answers > self._told.answers:
+                self._told.answers = answers
+                self._lines(*answer_lines(entry))
+        if trajectory.current is not None:
+            self._attempt(trajectory.current, trajectory.limit)
+
+    def close(self, trajectory: Trajectory, notice: str = "", replayed: bool = False) -> None:
+        """Write the rest, how the task ended, and what can be done next."""
+        self.show(trajectory)
+        seconds = None if replayed else time.monotonic() - self._told.began
+        self._lines(*closing_lines(trajectory, seconds, self.costs, notice, *self.following(trajectory)))
+
+    def refresh(self, trajectory: Trajectory) -> None:
+        """Do nothing: what is written stays."""
+
+    def say(self, text: str = "") -> None:
+        """Write a line of its own; with no text, end the line that is being written."""
+        self._lines(*([visible(text)] if text else []))
+
+    def wait(self, what: str) -> None:
+        """Name what is being waited for."""
+        self._waiting, self._since = what, time.monotonic()
+
+    def step(self, what: str) -> None:
+        """Name the next step of what is being waited for; its seconds are counted on."""
+        self._waiting = what
+
+    def _attempt(self, attempt: Attempt, limit: int) -> None:
+        text, code = attempt.action.text.strip(), attempt.action.code
+        if attempt.number <= self._told.ended:
+            return
+        if not code and attempt.observation is None:
+            self.wait(visible(text.splitlines()[-1][:90]) if text else "the model writes")
+            return
+        if attempt.number != self._told.attempt or (self._told.running and attempt.observation is None):
+            self._told.attempt = attempt.number
+            self._told.code, self._told.output, self._told.running = "", "", False
+            head, *said = head_lines(attempt, limit)
+            self._lines(f"{2 * _RULE} {head} {40 * _RULE}", *said)
+        if attempt.observation is None:
+            self._grow(code or "")
+            return
+        if not self._told.running:
+            self._run(code or "")
+        self._outputs(attempt.observation)
+        if attempt.done:
+            self._lines(*end_lines(attempt, colours=self.live))
+            self._told.ended = attempt.number
+            self.wait("the model reads what came out")
+
+    def _grow(self, code: str) -> None:
+        self.wait("the model writes")
+        if code.startswith(self._told.code):
+            self._write(visible(code[len(self._told.code) :]))
+            self._told.code = code
+
+    def _run(self, code: str) -> None:
+        if code.rstrip() != self._told.code.rstrip():
+            self.say("(the code as it is executed:)" if self._told.code else "")
+            self._write(visible(code))
+        self.say()
+        self._told.running = True
+        self.wait("the code runs")
+
+    def _outputs(self, observation: Observation) -> None:
+        whole = overwritten(observation.text)
+        now, before = visible(whole[:_MOST_OUTPUT]), self._told.output
+        if now and not before:
+            self._lines(f"{2 * _RULE} output")
+        if now.startswith(before):
+            self._write(now[len(before) :])
+        else:  # a line was written over: it is written again
+            same = next((i for i, (a, b) in enumerate(zip(before, now, strict=False)) if a != b), len(now))
+            self._lines()
+            self._write(now[now.rfind("\n", 0, same) + 1 :])
+        if len(whole) > _MOST_OUTPUT and len(before) < len(now):
+            self._lines("... (more output is left out here)")
+        self._told.output = now
+
+    def _lines(self, *lines: str) -> None:
+        self._write(("" if self._at_start else "\n") + "".join(f"{line}\n" for line in lines))
+
+    def _write(self, text: str) -> None:
+        if text:
+            self.stream.write(text.encode("utf-8", "replace").decode("utf-8"))
+            self.stream.flush()
+            self._at_start = text.endswith("\n")
+            self._since = time.monotonic()
+
+
+class Terminal(TerminalView):
+    """The same for programs, on standard error; use it as a context manager.
 
     While nothing arrives for two seconds, a terminal has a line that counts the seconds, and a log gets a line
     every fifteen.
@@ -34,18 +184,10 @@ class Terminal:
     """
 
     def __init__(self, stream: TextIO | None = None) -> None:
-        self.stream = stream or sys.stderr
-        self.live = self.stream.isatty()
+        super().__init__(stream or sys.stderr, following=lambda _: [])
         self._lock = threading.Lock()
-        self._ended = threading.Event()
-        self._since = time.monotonic()
-        self._waiting = ""  # what the counting line says
+        self._over = threading.Event()
         self._counting = False  # the counting line is on the terminal
-        self._at_start = True  # of a line
-        self._begun = 0  # the attempt whose heading was written
-        self._code = ""  # what was written of its code
-        self._running = False
-        self._output = 0  # characters written of its output
 
     def __enter__(self) -> Terminal:
         threading.Thread(target=self._count, daemon=True, name="codeagent-terminal").start()
@@ -54,110 +196,14 @@ class Terminal:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._ended.set()
+        self._over.set()
         self.say()
-
-    def say(self, text: str = "") -> None:
-        """Write a line of its own; with no text, end the line that is being written."""
-        self._write(("" if self._at_start else "\n") + (visible(text) + "\n" if text else ""))
-
-    def wait(self, what: str) -> None:
-        """Name what is being waited for."""
-        self._waiting, self._since = what, time.monotonic()
-
-    def step(self, what: str) -> None:
-        """Name the next step of what is being waited for; its seconds are counted on."""
-        self._waiting = what
-
-    def show(self, attempt: Attempt) -> None:
-        """Write what is new of `attempt`."""
-        if attempt.number != self._begun or (self._running and attempt.observation is None):
-            self._begun, self._code, self._running, self._output = attempt.number, "", False, 0
-        if attempt.observation is None:
-            self._grow(attempt.action.code or "", attempt)
-            return
-        if not self._running:
-            self._run(attempt)
-        self._outputs(attempt.observation)
-        if attempt.done:
-            self._done(attempt)
-
-    def _grow(self, code: str, attempt: Attempt) -> None:
-        text = attempt.action.text.strip()
-        self.wait("the model writes" if code or not text else text.splitlines()[-1][:90])
-        if not code:
-            return
-        if not self._code:
-            self._heading(attempt)
-        if code.startswith(self._code):
-            self._write(visible(code[len(self._code) :]))
-            self._code = code
-
-    def _heading(self, attempt: Attempt) -> None:
-        self.say(f"── attempt {attempt.number} " + "─" * 40)
-        if attempt.action.text.strip():
-            self.say(attempt.action.text.strip())
-
-    def _run(self, attempt: Attempt) -> None:
-        code = attempt.action.code or ""
-        if not self._code:
-            self._heading(attempt)
-            self._write(visible(code))
-        elif code.rstrip() != self._code.rstrip():
-            self.say("(the code as it is executed:)")
-            self._write(visible(code))
-        self.say()
-        self._running, self._code = True, code
-        self.wait("the code runs")
-
-    def _outputs(self, seen: Observation) -> None:
-        text = seen.text
-        if len(text) > self._output:
-            if self._output == 0:
-                self.say("── output")
-            room = _MOST_OUTPUT - self._output
-            self._write(visible(text[self._output : self._output + max(0, room)]))
-            if room > 0 and len(text) > _MOST_OUTPUT:
-                self.say("... (more output is in the notebook)")
-            self._output = len(text)
-
-    def _done(self, attempt: Attempt) -> None:
-        seen = attempt.observation or Observation()
-        for note in seen.notes:
-            self.say(f"({note})")
-        said = f"attempt {attempt.number}: {attempt.status} in {seen.duration:.1f} s"
-        if seen.error:
-            if not seen.error.frames and seen.error.traceback:
-                self.say("\n".join(seen.error.traceback)[-1500:])
-            for frame in seen.error.frames:
-                function = f", in {frame.function}" if frame.function else ""
-                self.say(f"  {frame.file}, line {frame.line}{function}: {frame.source.strip()}")
-            said += f"; {seen.error.ename}: {seen.error.evalue[:300]}"
-        self.say(said + ("; rolled back" if attempt.rolled_back else ""))
-        self.wait("the model reads what came out")
-
-    def end(self, trajectory: Trajectory) -> None:
-        """Write how the task ended."""
-        for answer in trajectory.answers[-1:]:
-            for verdict in answer.verdicts:
-                self.say(f"check {verdict.check}: {'passed' if verdict.passed else verdict.detail}")
-        usage = trajectory.usage
-        spent = f"{usage.input_tokens + usage.cache_read_tokens} tokens read, {usage.output_tokens} written"
-        if usage.cost:
-            spent += f", {usage.cost:.4f} USD"
-        count = len(trajectory.attempts)
-        self.say(f"{trajectory.status} after {count} attempt{'' if count == 1 else 's'} ({spent})")
-        self.say(trajectory.answer or trajectory.reason)
 
     def _write(self, text: str) -> None:
-        if not text:
-            return
         with self._lock:
-            self._erase()
-            self.stream.write(text)
-            self.stream.flush()
-            self._at_start = text.endswith("\n")
-            self._since = time.monotonic()
+            if text:
+                self._erase()
+            super()._write(text)
 
     def _erase(self) -> None:
         if self._counting:
@@ -166,7 +212,7 @@ class Terminal:
 
     def _count(self) -> None:
         said = 0
-        while not self._ended.wait(0.5):
+        while not self._over.wait(0.5):
             quiet = int(time.monotonic() - self._since)
             if quiet < 2 or not self._waiting:
                 said = 0
@@ -182,77 +228,3 @@ class Terminal:
                 self.stream.flush()
         with self._lock:
             self._erase()
-
-
-class TerminalView:
-    """Text that is written once, as it comes.
-
-    Parameters
-    ----------
-    stream : TextIO
-        Where to write.
-    costs : bool
-        Show tokens and dollars.
-    """
-
-    def __init__(self, stream: TextIO | None = None, costs: bool = True) -> None:
-        self.stream = stream or sys.stdout
-        self.costs = costs
-        self.began = time.monotonic()
-        self._parts: dict[tuple[int, str], str] = {}
-        self._told = 0  # answers written
-
-    def open(self, trajectory: Trajectory, told: str) -> None:
-        """Write `told` as the first line."""
-        self._write(told + "\n")
-
-    def show(self, trajectory: Trajectory) -> None:
-        """Write what is new."""
-        answers = 0
-        for entry in trajectory.history:
-            if isinstance(entry, Attempt):
-                self._attempt(entry, trajectory.limit)
-                continue
-            answers += 1
-            if answers > self._told:
-                self._write("\n" + "\n".join(answer_lines(entry)) + "\n")
-                self._told = answers
-        if trajectory.current is not None:
-            self._attempt(trajectory.current, trajectory.limit)
-
-    def close(self, trajectory: Trajectory, notice: str = "", replayed: bool = False) -> None:
-        """Write the rest, how the task ended, and what can be done next."""
-        self.show(trajectory)
-        seconds = None if replayed else time.monotonic() - self.began
-        self._write(
-            "\n" + "\n".join(closing_lines(trajectory, seconds, self.costs, notice, *commands_next(trajectory))) + "\n"
-        )
-
-    def refresh(self, trajectory: Trajectory) -> None:
-        """Do nothing: what is written stays."""
-
-    def _attempt(self, attempt: Attempt, limit: int) -> None:
-        if attempt.action.code is None or (attempt.number, "end") in self._parts:
-            return
-        self._head(attempt, limit)
-        self._grow(attempt, "code", outspoken(attempt.action.code))
-        if attempt.observation is not None:
-            self._grow(attempt, "output", "\n\n" + colour_only(attempt.observation.text))
-        if attempt.done:
-            self._parts[attempt.number, "end"] = ""
-            self._write("\n" + "\n".join(end_lines(attempt, colours=True)) + "\n")
-
-    def _head(self, attempt: Attempt, limit: int) -> None:
-        if (attempt.number, "code") not in self._parts:
-            self._write("\n" + "\n".join(head_lines(attempt, limit)) + "\n")
-
-    def _grow(self, attempt: Attempt, part: str, now: str) -> None:
-        """Write what `now` has more than before; where it is not a continuation, write it anew."""
-        before = self._parts.get((attempt.number, part), "")
-        self._write(now[len(before) :] if now.startswith(before) else "\n" + now)
-        self._parts[attempt.number, part] = now
-
-    def _write(self, text: str) -> None:
-        if text:
-            self.stream.write(text)
-            self.stream.flush()

@@ -52,7 +52,7 @@ def end_lines(attempt: Attempt, colours: bool) -> list[str]:
     observation = attempt.observation
     if observation is None:
         return []
-    lines = list(observation.notes)
+    lines = [outspoken(plain(note)) for note in observation.notes]
     if observation.error:
         trace = own_frames(observation.error.traceback) or f"{observation.error.ename}: {observation.error.evalue}"
         lines.append(shorten(colour_only(trace) if colours else outspoken(plain(trace))))
@@ -78,7 +78,7 @@ def closing_lines(
     """Yield how the task ended, and what can be done next."""
     yield f"{STATES[trajectory.status]} ({facts(trajectory, seconds, costs)})"
     for line in filter(None, (reason(trajectory), notice, *following)):
-        yield line.replace("`", "")
+        yield outspoken(plain(line)).replace("`", "")
 
 
 def _attempt_lines(attempt: Attempt, limit: int) -> list[str]:

@@ -57,7 +57,7 @@ def test_task_is_solved_shown_and_saved(folder):
         done = run(folder, "run", "--task", "Count N, in sales.csv!", "--files", "sales.csv", url=server.url)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "There are two.\n"
-    for shown in ("attempt 1: failed", "KeyError: 'Revenue'", "rolled back", "attempt 2: succeeded", "127.0.0.1"):
+    for shown in ("Attempt 1 failed", "KeyError: 'Revenue'", "rolled back", "Attempt 2 succeeded", "127.0.0.1"):
         assert shown in done.stderr
     assert "a-key-of-tests" not in done.stderr
     path = folder / "count-n-in-sales-csv.solved.ipynb"
@@ -253,7 +253,7 @@ def test_ctrl_c_stops_within_seconds_and_says_what_it_left(folder, where):
     with serving(turns) as server:
         options = {"cwd": folder, "env": environment(folder.parent, server.url), "start_new_session": True}
         with subprocess.Popen(command("run", "--task", "x"), stderr=subprocess.PIPE, text=True, **options) as process:
-            reached = "attempt 1: succeeded" if where == "model" else "begun\n"
+            reached = "[Attempt 1 succeeded" if where == "model" else "begun\n"
             for line in process.stderr:
                 if line.startswith(reached):
                     break

@@ -1,6 +1,5 @@
 """The record as HTML and text, and the views that show it."""
 
-import io
 import re
 from html.parser import HTMLParser
 
@@ -9,7 +8,6 @@ import pytest
 from jupyter_codeagent.display import NotebookView
 from jupyter_codeagent.page import brief, page
 from jupyter_codeagent.render import ansi_html, code_html, markdown_html, output_html, own_frames
-from jupyter_codeagent.terminal import TerminalView
 from jupyter_codeagent.trajectory import Action, Answer, Attempt, CodeError, Observation, Trajectory, Usage, Verdict
 from jupyter_codeagent.transcript import text
 
@@ -275,34 +273,3 @@ def test_a_notebook_view_turns_brief_as_soon_as_the_attempts_are_cells():
     whole, short = bundles
     for kind in ("text/html", "text/plain"):
         assert "I sum it." in whole[kind] and "I sum it." not in short[kind]
-
-
-def test_a_terminal_view_writes_each_thing_once():
-    stream = io.StringIO()
-    view = TerminalView(stream)
-    trajectory = Trajectory("t")
-    attempt = trajectory.current = Attempt(1)
-    for code in ("pri", "print(1)", "print(1)\nx"):
-        attempt.action = Action("", code)
-        view.show(trajectory)
-    trajectory.attempts.append(attempt)
-    for output in ("1", "1\n2\n"):
-        attempt.observation = Observation([{"output_type": "stream", "name": "stdout", "text": output}])
-        view.show(trajectory)
-    attempt.done = True
-    view.show(trajectory)
-    trajectory.current = None
-    trajectory.answers.append(Answer(Action("It is **2**."), after=1))
-    view.close(trajectory)
-    written = stream.getvalue()
-    assert written.count("print(1)\nx") == 1 and written.count("1\n2\n") == 1
-    assert written.count("It is **2**.") == 1 and written.count("Attempt 1 succeeded") == 1
-
-
-def test_a_terminal_gets_no_control_sequences_but_colours():
-    stream = io.StringIO()
-    trajectory = solved()
-    trajectory.attempts[1].observation.outputs[0]["text"] = "\x1b[31mred\x1b[0m\x1b]0;title\x07\x1b[2J\u202e"
-    TerminalView(stream).close(trajectory)
-    assert "red" in stream.getvalue()
-    assert not re.search("\x1b(?!\\[[0-9;]*m)|\u202e|\x07", stream.getvalue())
