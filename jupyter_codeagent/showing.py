@@ -43,13 +43,14 @@ class Views:
     def _suiting(self, trajectory: Trajectory, buttons: Callable[[bool], Buttons]) -> View:
         desk, costs = self.desk, self.desk.settings.show_costs
         session = desk.origin("").session
-        kind = choose_view(find_front_end(desk.shell, desk.bridge.attached(session)))
+        front = find_front_end(desk.shell, desk.bridge.attached(session))
+        kind = choose_view(front)
         if kind == "terminal":
             return TerminalView(costs=costs)
         if kind == "widgets":
             from jupyter_codeagent.widgets import WidgetView
 
-            widget: View = WidgetView(display, buttons(trajectory.background), costs)
+            widget: View = WidgetView(display, buttons(trajectory.background), costs, apart=front.name == "jupyter")
             return widget
         return NotebookView(display, costs, compact=lambda: desk.bridge.attached(session))
 
