@@ -16,6 +16,14 @@ export default tseslint.config(
       curly: 'error',
       eqeqeq: 'error',
       'prefer-const': 'error',
+      '@typescript-eslint/no-floating-promises': [
+        'error',
+        {
+          allowForKnownSafeCalls: [
+            { from: 'package', name: 'test', package: 'node:test' }
+          ]
+        }
+      ],
       'no-restricted-properties': [
         'error',
         {
