@@ -2,6 +2,7 @@
 
 import type { TranslationBundle } from '@jupyterlab/translation';
 
+import { tokensOf } from './panel/sums';
 import { dollars, duration, visible } from './panel/text';
 import type { ITaskRecord, ITokens } from './tokens';
 
@@ -10,7 +11,7 @@ export function tokensFact(
   tokens: ITokens,
   trans: TranslationBundle
 ): string[] {
-  const all = tokens.input + tokens.output;
+  const all = tokensOf(tokens);
   return all > 0 ? [trans.__('%1 tokens', all.toLocaleString())] : [];
 }
 
