@@ -18,7 +18,7 @@ from jupyter_codeagent.background import PATIENCE, Job, Turns
 from jupyter_codeagent.bridge import Bridge
 from jupyter_codeagent.bridge.feed import Feed, Origin
 from jupyter_codeagent.context import inputs
-from jupyter_codeagent.errors import NotPlainData
+from jupyter_codeagent.errors import NotPlainData, SandboxUnavailable
 from jupyter_codeagent.keys import Keys
 from jupyter_codeagent.options import CodeAgent
 from jupyter_codeagent.passing import Kept, Passing, mark_of, names_used
@@ -79,6 +79,7 @@ class Desk:
         self.stale = False  # attempts of the latest task were discarded or restored, and the sandbox does not know
         self._start: Kept | None = None  # the state before the latest task,
         self._started: Trajectory | None = None  # which is this one
+        self._shut = False
         self._sandbox: Sandbox | None = None
         self._passing: Passing | None = None
         self.since = 0.0  # when the sandbox copied the working folder
@@ -121,6 +122,9 @@ class Desk:
             fresh = Sandbox(policy)
             self.since, self.delivered = time.time(), {}
             fresh.start()
+            if self._shut:  # meanwhile, by another thread
+                fresh.close()
+                raise SandboxUnavailable("The extension is being unloaded.")
             self._sandbox, self._passing = fresh, Passing(fresh, self.variables, self.keys, self.shell.user_ns)
         self._passing.keys = self.keys
         self._sandbox.policy = replace(self._sandbox.policy, timeout=seconds)
@@ -134,7 +138,8 @@ class Desk:
         self.owed, self.taken_over, self.stale = [], [], False
 
     def shut_down(self) -> None:
-        """End everything: tasks in the background, then the sandbox."""
+        """End everything for good: tasks in the background, then the sandbox."""
+        self._shut = True
         self.stop()
         self.close()
 

@@ -172,12 +172,15 @@ class Managing:
         from jupyter_codeagent.widgets import Buttons
 
         stop = (lambda trajectory: self.stop(trajectory.id)) if background else None
-        return Buttons(accept=self._accepted, accept_and_run=self._run_here, discard=self.drop, stop=stop)
+        return Buttons(accept=self._accepted, accept_and_run=self._run_here, discard=self._dropped, stop=stop)
 
     def _accepted(self, trajectory: Trajectory, attempt: Attempt) -> str:
         changed = self.desk.changed(trajectory, attempt.action.code or "")
         self.take_over(trajectory, attempt)
         return changed
+
+    def _dropped(self, trajectory: Trajectory, attempt: Attempt) -> str:
+        return self.drop(trajectory, attempt, at_once=False)  # a click may be handled beside a cell that runs
 
     def _run_here(self, trajectory: Trajectory, attempt: Attempt) -> str:
         changed = self._accepted(trajectory, attempt)

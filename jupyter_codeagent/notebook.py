@@ -284,22 +284,22 @@ def _output(output: Output) -> Output | None:
     if kind in ("display_data", "execute_result"):
         data = {str(mime): _mime_value(str(mime), value) for mime, value in output.get("data", {}).items()}
         counted = {"execution_count": None} if kind == "execute_result" else {}
-        return {"output_type": kind, "data": data, "metadata": _plain(output.get("metadata", {})), **counted}
+        return {"output_type": kind, "data": data, "metadata": sendable(output.get("metadata", {})), **counted}
     return None
 
 
 def _mime_value(mime: str, value: Any) -> Any:
     if mime == "application/json" or mime.endswith("+json"):
-        return _plain(value)
+        return sendable(value)
     return _clean("".join(map(str, value)) if isinstance(value, list) else value)
 
 
-def _plain(value: Any) -> Any:
-    # What JSON in a browser can hold: no lone surrogates, no NaN, names that are text.
+def sendable(value: Any) -> Any:
+    """Return what JSON in a browser can hold: no lone surrogates, no NaN, names that are text."""
     if isinstance(value, dict):
-        return {_clean(k): _plain(v) for k, v in value.items()}
+        return {_clean(k): sendable(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
+        return [sendable(v) for v in value]
     if value is None or isinstance(value, bool | int):
         return value
     if isinstance(value, float) and math.isfinite(value):

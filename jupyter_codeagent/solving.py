@@ -222,11 +222,16 @@ class Solving:
         if left_out:
             trajectory.told += f" Too large to be taken along: {', '.join(left_out)}."
         job = Job(trajectory, desk.turns.ticket(trajectory.id), desk.interrupt)
-        trajectory.queued = not job.ticket.first
-        desk.jobs[trajectory.id] = job
-        desk.tasks.add(trajectory)
-        view = self._open(order, source)
-        job.start(lambda: self._work(order, model, job, view))
+        try:
+            trajectory.queued = not job.ticket.first
+            desk.jobs[trajectory.id] = job
+            desk.tasks.add(trajectory)
+            view = self._open(order, source)
+            job.start(lambda: self._work(order, model, job, view))
+        except BaseException:  # nobody may wait for one that never began
+            desk.jobs.pop(trajectory.id, None)
+            job.ticket.leave()
+            raise
 
     def _work(self, order: Order, model: DescribedModel, job: Job, view: View) -> None:
         """Solve a task in its thread, when its turn has come."""

@@ -135,6 +135,18 @@ class Page:
         message["header"]["subshell_id"] = self.subshell
         self.client.shell_channel.send(message)
 
+    def close_comm(self, comm_id):
+        """Close a comm, as a front end does that does not know it."""
+        self.client.shell_channel.send(self.client.session.msg("comm_close", {"comm_id": comm_id, "data": {}}))
+        self.run("pass")
+
+    def request(self, kind, content):
+        """Send another request on the shell channel and return what is replied."""
+        message = self.client.session.msg(kind, content)
+        self.client.shell_channel.send(message)
+        self.until(lambda: message["header"]["msg_id"] in self.replies)
+        return self.replies[message["header"]["msg_id"]]
+
     def ask(self, kind, timeout=10, **payload):
         """Send a request and return its answer; what came before it on that comm stands in `control`."""
         request = uuid.uuid4().hex

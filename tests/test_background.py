@@ -143,7 +143,7 @@ def kernel(place, server):
 
 
 @pytest.fixture
-def page(kernel, server):
+def front(kernel, server):
     server.turns, server.requests[:] = [], []
     kernel.events.clear()
     kernel.control.clear()
@@ -152,123 +152,123 @@ def page(kernel, server):
     kernel.run("%agent reset")
 
 
-def statuses(page, task):
-    return [m["record"]["status"] for m in page.events if m["type"] == "task" and m["task"] == task]
+def statuses(front, task):
+    return [m["record"]["status"] for m in front.events if m["type"] == "task" and m["task"] == task]
 
 
-def given(page, text, cell="", line="--background --again"):
+def given(front, text, cell="", line="--background --again"):
     """Give a task in the background; returns its id once it is known."""
-    before = {m["task"] for m in page.events}
-    request = page.send(f"%%agent {line}\n{text}", cell=cell)
-    page.collect(request, timeout=20)
-    (task,) = {m["task"] for m in page.events} - before
+    before = {m["task"] for m in front.events}
+    request = front.send(f"%%agent {line}\n{text}", cell=cell)
+    front.collect(request, timeout=20)
+    (task,) = {m["task"] for m in front.events} - before
     return task, request
 
 
-def ended(page, task, timeout=30):
-    page.until(lambda: statuses(page, task)[-1] not in ("queued", "running"), timeout)
-    return statuses(page, task)[-1]
+def ended(front, task, timeout=30):
+    front.until(lambda: statuses(front, task)[-1] not in ("queued", "running"), timeout)
+    return statuses(front, task)[-1]
 
 
-def screen(page):
+def screen(front):
     made = Screen()
-    for message in page.events:
+    for message in front.events:
         made.apply(message)
     return made
 
 
-def wait_for_output(page, text, timeout=20):
-    page.until(lambda: any(text in str(a["outputs"]) for a in screen(page).attempts.values()), timeout)
+def wait_for_output(front, text, timeout=20):
+    front.until(lambda: any(text in str(a["outputs"]) for a in screen(front).attempts.values()), timeout)
 
 
-def test_the_cell_ends_at_once_and_outputs_stay_under_it(page, server):
+def test_the_cell_ends_at_once_and_outputs_stay_under_it(front, server):
     server.turns = [Turn("x", code="import time\ntime.sleep(1)\nprint(n)", delay=0.3), Turn(answer="done")]
-    page.run("n = 5")
+    front.run("n = 5")
     began = time.monotonic()
-    task, request = given(page, "print `n`", cell="agent-1")
-    assert time.monotonic() - began < 1.0 and statuses(page, task) == ["running"]
-    other = page.run("print('meanwhile')")
+    task, request = given(front, "print `n`", cell="agent-1")
+    assert time.monotonic() - began < 1.0 and statuses(front, task) == ["running"]
+    other = front.run("print('meanwhile')")
     assert other.text == "meanwhile\n" and other.displays == []
-    assert ended(page, task) == "solved"
-    page.during(0.3)
-    assert "Solved" in page.cells[request].displays[-1]["data"]["text/html"]
-    assert {m["cell"] for m in page.events} == {"agent-1"} and {m["session"] for m in page.events} == {page.session}
-    own = [m for m in page.all if m["msg_type"] in ("display_data", "update_display_data", "stream")]
+    assert ended(front, task) == "solved"
+    front.during(0.3)
+    assert "Solved" in front.cells[request].displays[-1]["data"]["text/html"]
+    assert {m["cell"] for m in front.events} == {"agent-1"} and {m["session"] for m in front.events} == {front.session}
+    own = [m for m in front.all if m["msg_type"] in ("display_data", "update_display_data", "stream")]
     assert {m["parent_header"]["msg_id"] for m in own if "Solved" in str(m["content"])} == {request}
-    assert page.events[0]["record"]["background"] and "variables as they are now" in page.events[0]["record"]["told"]
+    assert front.events[0]["record"]["background"] and "variables as they are now" in front.events[0]["record"]["told"]
 
 
-def test_variables_are_taken_at_the_start(page, server):
+def test_variables_are_taken_at_the_start(front, server):
     server.turns = [
         Turn("x", code="import time\ntime.sleep(0.5)\nprint(rows, k)", delay=0.5),
         Turn("y", code="print(rows, k, frame.a.sum())"),
         Turn(answer="done"),
     ]
-    page.run("import pandas as pd\nrows, k = [1, 2], 'old'\nframe = pd.DataFrame({'a': [1, 2]})")
-    task, _ = given(page, "print `rows`")
-    page.run("rows.append(3)\nk = 'new'\nframe.loc[0, 'a'] = 100\ndel frame")
-    assert ended(page, task) == "solved"
-    first, second = (a["outputs"][0]["text"] for a in screen(page).attempts.values())
+    front.run("import pandas as pd\nrows, k = [1, 2], 'old'\nframe = pd.DataFrame({'a': [1, 2]})")
+    task, _ = given(front, "print `rows`")
+    front.run("rows.append(3)\nk = 'new'\nframe.loc[0, 'a'] = 100\ndel frame")
+    assert ended(front, task) == "solved"
+    first, second = (a["outputs"][0]["text"] for a in screen(front).attempts.values())
     assert first == "[1, 2] old\n" and second == "[1, 2] old 3\n"
 
 
-def test_tasks_wait_for_their_turn_with_the_variables_of_their_own_start(page, server):
+def test_tasks_wait_for_their_turn_with_the_variables_of_their_own_start(front, server):
     server.turns = [
         Turn("x", code="base = n", delay=0.7),
         Turn(answer="one"),
         Turn("y", code="print(base, n)"),
         Turn(answer="two"),
     ]
-    page.run("n = 1")
-    first, _ = given(page, "use `n`")
-    page.run("n = 2")
-    second, request = given(page, "print `n`")
-    page.run("n = 3")
-    assert statuses(page, second) == ["queued"]
-    assert "Waiting for its turn" in page.cells[request].displays[0]["data"]["text/html"]
-    status = page.run("%agent status").text
+    front.run("n = 1")
+    first, _ = given(front, "use `n`")
+    front.run("n = 2")
+    second, request = given(front, "print `n`")
+    front.run("n = 3")
+    assert statuses(front, second) == ["queued"]
+    assert "Waiting for its turn" in front.cells[request].displays[0]["data"]["text/html"]
+    status = front.run("%agent status").text
     assert f"In the background: {first}; waiting: {second}." in status
-    info = page.ask("info")
+    info = front.ask("info")
     assert info["busy"] == first and info["queue"] == [second]
-    assert ended(page, second) == "solved" and statuses(page, first)[-1] == "solved"
-    assert statuses(page, second)[:2] == ["queued", "running"]
-    (output,) = screen(page).attempts[second, 1]["outputs"]
+    assert ended(front, second) == "solved" and statuses(front, first)[-1] == "solved"
+    assert statuses(front, second)[:2] == ["queued", "running"]
+    (output,) = screen(front).attempts[second, 1]["outputs"]
     assert output["text"] == "1 2\n"
     assert "'use `n`' (solved)" in str(server.requests[2].body["messages"])
 
 
-def test_a_task_in_the_foreground_waits_and_can_be_interrupted(page, server):
+def test_a_task_in_the_foreground_waits_and_can_be_interrupted(front, server):
     server.turns = [Turn("x", code=LOOP)]
-    task, _ = given(page, "loop")
-    wait_for_output(page, "begun")
-    request = page.send("%%agent --again\nnot now")
-    page.until(lambda: f"Waiting for task {task}" in page.cells[request].text, 10)
-    page.manager.interrupt_kernel()
-    assert page.collect(request, 5).reply["ename"] == "Stopped"
-    assert statuses(page, task)[-1] == "running"
-    assert page.ask("stop", task=task)["ok"]
+    task, _ = given(front, "loop")
+    wait_for_output(front, "begun")
+    request = front.send("%%agent --again\nnot now")
+    front.until(lambda: f"Waiting for task {task}" in front.cells[request].text, 10)
+    front.manager.interrupt_kernel()
+    assert front.collect(request, 5).reply["ename"] == "Stopped"
+    assert statuses(front, task)[-1] == "running"
+    assert front.ask("stop", task=task)["ok"]
     server.turns = [Turn("y", code="2"), Turn(answer="done")]
-    assert page.run("%%agent --again\nnow").reply["status"] == "ok"
+    assert front.run("%%agent --again\nnow").reply["status"] == "ok"
 
 
-def test_accepting_is_possible_at_once_and_discarding_follows_later(page, server):
+def test_accepting_is_possible_at_once_and_discarding_follows_later(front, server):
     server.turns = [Turn("x", code="a = 1"), Turn("y", code=LOOP)]
-    task, _ = given(page, "make a, then loop")
-    wait_for_output(page, "begun")
-    cell = page.run("%agent accept 1")
+    task, _ = given(front, "make a, then loop")
+    wait_for_output(front, "begun")
+    cell = front.run("%agent accept 1")
     assert cell.reply["payload"][0]["text"] == "a = 1" and "has not run here" in cell.text
-    assert "has not ended yet" in page.run("%agent accept 2").text
-    assert "follows when the running task has ended" in page.run("%agent discard 1").text
-    page.until(lambda: screen(page).attempts[task, 1]["record"]["status"] == "discarded", 5)
-    page.ask("stop")
+    assert "has not ended yet" in front.run("%agent accept 2").text
+    assert "follows when the running task has ended" in front.run("%agent discard 1").text
+    front.until(lambda: screen(front).attempts[task, 1]["record"]["status"] == "discarded", 5)
+    front.ask("stop")
     server.turns = [Turn("z", code="'a' in globals()"), Turn(answer="done")]
-    page.run("%%agent --again\nlook")
-    later = list(screen(page).attempts.values())[-1]
+    front.run("%%agent --again\nlook")
+    later = list(screen(front).attempts.values())[-1]
     assert later["outputs"][0]["data"]["text/plain"] == "False"
 
 
 @pytest.mark.parametrize("phase", ["model", "reply", "code", "retry"])
-def test_stop_takes_less_than_a_second(page, server, phase):
+def test_stop_takes_less_than_a_second(front, server, phase):
     busy = {"type": "error", "error": {"type": "overloaded_error", "message": "busy"}}
     turns = {
         "model": Turn("slow", code="1", delay=60),
@@ -277,87 +277,87 @@ def test_stop_takes_less_than_a_second(page, server, phase):
         "retry": Turn(status=529, error=busy, headers={"retry-after": "30"}),
     }
     server.turns = [turns[phase], Turn(answer="never")]
-    task, request = given(page, f"stop in {phase}")
-    page.until(lambda: bool(server.requests), 20)
+    task, request = given(front, f"stop in {phase}")
+    front.until(lambda: bool(server.requests), 20)
     if phase == "code":
-        wait_for_output(page, "begun")
-    page.during(0.3)
+        wait_for_output(front, "begun")
+    front.during(0.3)
     began = time.monotonic()
-    said = page.run(f"%agent stop {task}").text
+    said = front.run(f"%agent stop {task}").text
     assert time.monotonic() - began < 1.5 and f"Task {task} is stopped; nothing of it is in the sandbox." in said
-    assert statuses(page, task)[-1] == "stopped"
-    page.during(0.3)
-    assert "Stopped" in page.cells[request].displays[-1]["data"]["text/html"]
-    assert all(a["phase"] == "done" for a in screen(page).attempts.values())
+    assert statuses(front, task)[-1] == "stopped"
+    front.during(0.3)
+    assert "Stopped" in front.cells[request].displays[-1]["data"]["text/html"]
+    assert all(a["phase"] == "done" for a in screen(front).attempts.values())
 
 
-def test_stop_by_a_page_while_a_cell_runs_ends_all_tasks(page, server):
+def test_stop_by_a_page_while_a_cell_runs_ends_all_tasks(front, server):
     server.turns = [Turn("x", code=LOOP)]
-    first, _ = given(page, "loop")
-    second, _ = given(page, "wait")
-    wait_for_output(page, "begun")
-    request = page.send("import time\ntime.sleep(3)")
-    page.during(0.2)
+    first, _ = given(front, "loop")
+    second, _ = given(front, "wait")
+    wait_for_output(front, "begun")
+    request = front.send("import time\ntime.sleep(3)")
+    front.during(0.2)
     began = time.monotonic()
-    reply = page.ask("stop")
+    reply = front.ask("stop")
     assert time.monotonic() - began < 1.5 and reply["ok"] and first in reply["text"] and second in reply["text"]
-    assert statuses(page, first)[-1] == statuses(page, second)[-1] == "stopped"
-    assert page.collect(request).reply["status"] == "ok"
-    assert page.run("%agent stop").text == "No task works in the background.\n"
+    assert statuses(front, first)[-1] == statuses(front, second)[-1] == "stopped"
+    assert front.collect(request).reply["status"] == "ok"
+    assert front.run("%agent stop").text == "No task works in the background.\n"
 
 
-def test_what_changed_meanwhile_is_told_before_accepting(page, server, place):
+def test_what_changed_meanwhile_is_told_before_accepting(front, server, place):
     (place / "rates.csv").write_text("1\n")
     server.turns = [Turn("x", code="sum(rows) * float(open('rates.csv').read())"), Turn(answer="done")]
-    page.run("rows, other = [1, 2], 1")
-    task, _ = given(page, "sum `rows` with rates.csv")
-    ended(page, task)
+    front.run("rows, other = [1, 2], 1")
+    task, _ = given(front, "sum `rows` with rates.csv")
+    ended(front, task)
     code = "sum(rows) * float(open('rates.csv').read())"
-    assert page.ask("accept", task=task, attempt=1, code=code, ask=True)["text"] == ""
-    page.run("rows.append(3)\nother = 2")
+    assert front.ask("accept", task=task, attempt=1, code=code, ask=True)["text"] == ""
+    front.run("rows.append(3)\nother = 2")
     (place / "rates.csv").write_text("2\n")
-    said = page.ask("accept", task=task, attempt=1, code=code, ask=True)["text"]
+    said = front.ask("accept", task=task, attempt=1, code=code, ask=True)["text"]
     assert said.startswith("Changed since the agent took them: rows and rates.csv;")
-    assert screen(page).attempts[task, 1]["record"]["status"] == "succeeded"
-    assert "Changed since the agent took them: rows" in page.run("%agent accept 1").text
+    assert screen(front).attempts[task, 1]["record"]["status"] == "succeeded"
+    assert "Changed since the agent took them: rows" in front.run("%agent accept 1").text
     assert (
-        page.ask("accept", task=task, attempt=1, code="1 + 1")["text"]
+        front.ask("accept", task=task, attempt=1, code="1 + 1")["text"]
         == "Changed since the agent took them: rates.csv; the code may give something else now."
     )
-    assert screen(page).attempts[task, 1]["record"]["status"] == "accepted"
+    assert screen(front).attempts[task, 1]["record"]["status"] == "accepted"
 
 
-def test_the_agent_is_told_what_the_user_changed(page, server):
+def test_the_agent_is_told_what_the_user_changed(front, server):
     server.turns = [Turn("x", code="total = 1\nprint(total)"), Turn(answer="done")]
-    page.run("%%agent --again\nmake a total")
-    task = page.events[0]["task"]
-    page.ask("accept", task=task, attempt=1, code="total = 2\nprint(total)")
+    front.run("%%agent --again\nmake a total")
+    task = front.events[0]["task"]
+    front.ask("accept", task=task, attempt=1, code="total = 2\nprint(total)")
     server.turns = [Turn(answer="fine")]
-    page.run("%%agent --again\ngo on")
+    front.run("%%agent --again\ngo on")
     told = str(server.requests[-1].body["messages"])
     assert "-total = 1" in told and "+total = 2" in told
 
 
-def test_undo_takes_back_the_last_kept_attempt(page, server):
+def test_undo_takes_back_the_last_kept_attempt(front, server):
     server.turns = [Turn("x", code="a = 1"), Turn("y", code="b = 2"), Turn(answer="done")]
-    page.run("%%agent --again\nmake both")
-    task = page.events[0]["task"]
-    said = page.run("%agent undo").text
+    front.run("%%agent --again\nmake both")
+    task = front.events[0]["task"]
+    said = front.run("%agent undo").text
     assert f"Attempt {task}.2 is taken back." in said and "Of this task are kept: 1." in said
-    assert page.ask("restore", task=task, attempt=2)["ok"]
-    assert [a["record"]["status"] for a in screen(page).attempts.values()] == ["succeeded", "succeeded"]
-    assert page.ask("discard", task=task, attempt=2)["text"] == "The sandbox follows at its next use."
+    assert front.ask("restore", task=task, attempt=2)["ok"]
+    assert [a["record"]["status"] for a in screen(front).attempts.values()] == ["succeeded", "succeeded"]
+    assert front.ask("discard", task=task, attempt=2)["text"] == "The sandbox follows at its next use."
     server.turns = [Turn("z", code="sorted(n for n in ('a', 'b') if n in globals())"), Turn(answer="done")]
-    page.run("%%agent --again\nlook")
-    assert list(screen(page).attempts.values())[-1]["outputs"][0]["data"]["text/plain"] == "['a']"
+    front.run("%%agent --again\nlook")
+    assert list(screen(front).attempts.values())[-1]["outputs"][0]["data"]["text/plain"] == "['a']"
 
 
-def test_wrong_use_is_one_sentence(page):
+def test_wrong_use_is_one_sentence(front):
     assert (
         "--review asks before each execution, so it does not go with --background"
-        in page.run("%%agent --background --review --again\nx").text
+        in front.run("%%agent --background --review --again\nx").text
     )
-    assert "There is no task 'abc' in the background." in page.run("%agent stop abc").text
+    assert "There is no task 'abc' in the background." in front.run("%agent stop abc").text
 
 
 @pytest.mark.parametrize(
@@ -375,15 +375,15 @@ def test_wrong_use_is_one_sentence(page):
         {"type": "save", "path": "a\0b.ipynb"},
     ],
 )
-def test_hostile_requests_get_one_sentence(page, request_):
-    reply = page.ask_raw({"request": "r", **request_}, "r")
+def test_hostile_requests_get_one_sentence(front, request_):
+    reply = front.ask_raw({"request": "r", **request_}, "r")
     assert reply["ok"] is False and reply["text"].strip() and "Traceback" not in reply["text"]
     assert len(reply["text"]) < 300
 
 
-def test_info_tells_what_a_page_shows_first(page):
-    page.run("class Odd:\n    def __len__(self):\n        raise RuntimeError\nodd, rows = Odd(), [1, 2]")
-    info = page.ask("info")
+def test_info_tells_what_a_page_shows_first(front):
+    front.run("class Odd:\n    def __len__(self):\n        raise RuntimeError\nodd, rows = Odd(), [1, 2]")
+    info = front.ask("info")
     assert info["ok"] and info["attempts"] == 5 and info["costs"] is True and "sales.csv" in info["files"]
     found = {v["name"]: v for v in info["variables"]}
     assert (
@@ -391,61 +391,61 @@ def test_info_tells_what_a_page_shows_first(page):
     )
 
 
-def test_a_page_saves_what_was_kept(page, server, place):
+def test_a_page_saves_what_was_kept(front, server, place):
     server.turns = [Turn("x", code="1 + 1"), Turn(answer="two")]
-    page.run("%%agent --again\nadd")
-    reply = page.ask("save", path="kept.ipynb", attempts=True)
+    front.run("%%agent --again\nadd")
+    reply = front.ask("save", path="kept.ipynb", attempts=True)
     assert reply["ok"] and reply["path"].endswith("kept.ipynb") and (place / "kept.ipynb").exists()
-    assert page.ask("save", path="kept.ipynb")["ok"] is False
+    assert front.ask("save", path="kept.ipynb")["ok"] is False
 
 
 def test_a_restarted_kernel_knows_all_tasks_and_keeps_outputs(place, server):
     environment = {**clean_environment(place.parent), "ANTHROPIC_BASE_URL": server.url}
     server.turns = [Turn("x", code="print('seen')"), Turn("y", code="oops"), Turn(answer="No.", solved=False)]
-    with kernel_page(place, environment) as page:
-        page.run(LOAD)
-        page.run("%%agent\nfail please", cell="c1")
-        task = page.events[0]["task"]
-        before = screen(page)
+    with kernel_page(place, environment) as front:
+        front.run(LOAD)
+        front.run("%%agent\nfail please", cell="c1")
+        task = front.events[0]["task"]
+        before = screen(front)
         assert before.tasks[task]["status"] == "failed"
-        page.attach()
-        page.ask("discard", task=task, attempt=1)
-    with kernel_page(place, environment) as page:
-        page.run(LOAD)
-        page.attach()
-        reply = page.ask("sync", cells=["c1"], tasks=[task, "unknown"])
+        front.attach()
+        front.ask("discard", task=task, attempt=1)
+    with kernel_page(place, environment) as front:
+        front.run(LOAD)
+        front.attach()
+        reply = front.ask("sync", cells=["c1"], tasks=[task, "unknown"])
         assert reply["known"] == [task]
         after = Screen()
-        for message in page.control:
+        for message in front.control:
             if "type" in message:
                 after.apply(message)
         assert after.tasks[task] == before.tasks[task]
         assert after.attempts[task, 1]["record"]["status"] == "discarded"
         assert after.attempts[task, 2]["outputs"] == before.attempts[task, 2]["outputs"]
-        cell = page.run(f"%%attempt {task}.1\nprint('seen')")
+        cell = front.run(f"%%attempt {task}.1\nprint('seen')")
         assert cell.text.startswith("seen\n") and "unchanged and was not run again" in cell.text
-        cell = page.run(f"%%attempt {task}.1\nprint('seen')", jupyter_codeagent={"again": True})
+        cell = front.run(f"%%attempt {task}.1\nprint('seen')", jupyter_codeagent={"again": True})
         assert cell.text == "seen\n"
         requests = len(server.requests)
         server.turns = [Turn(answer="now")]
-        page.run("%%agent\nfail please", cell="c1")
+        front.run("%%agent\nfail please", cell="c1")
         assert len(server.requests) == requests + 1
 
 
 def test_unloading_and_shutting_down_leave_nothing_behind(place, server):
     environment = {**clean_environment(place.parent), "ANTHROPIC_BASE_URL": server.url}
     server.turns = [Turn("x", code=LOOP), Turn("y", code=LOOP)]
-    with kernel_page(place, environment) as page:
-        process = psutil.Process(page.manager.provisioner.pid)
-        page.run(LOAD)
-        given(page, "loop")
-        wait_for_output(page, "begun")
-        page.run("%unload_ext jupyter_codeagent", timeout=5)
+    with kernel_page(place, environment) as front:
+        process = psutil.Process(front.manager.provisioner.pid)
+        front.run(LOAD)
+        given(front, "loop")
+        wait_for_output(front, "begun")
+        front.run("%unload_ext jupyter_codeagent", timeout=5)
         assert process.children(recursive=True) == []
-        page.run(LOAD)
-        given(page, "loop")
-        page.until(lambda: len(process.children(recursive=True)) > 1, 20)
+        front.run(LOAD)
+        given(front, "loop")
+        front.until(lambda: len(process.children(recursive=True)) > 1, 20)
         children = process.children(recursive=True)
-        page.manager.shutdown_kernel(now=False)
+        front.manager.shutdown_kernel(now=False)
         _, alive = psutil.wait_procs(children, timeout=5)
         assert alive == [] and not process.is_running()

@@ -220,7 +220,7 @@ def server():
 
 
 @pytest.fixture(scope="module")
-def page(place, server):
+def front(place, server):
     environment = clean_environment(place.parent)
     with kernel_page(place, {**environment, "ANTHROPIC_BASE_URL": server.url}) as made:
         made.run(LOAD)
@@ -230,11 +230,11 @@ def page(place, server):
 
 @pytest.fixture(autouse=True)
 def fresh(request):
-    if "page" in request.fixturenames:
-        page, server = request.getfixturevalue("page"), request.getfixturevalue("server")
+    if "front" in request.fixturenames:
+        front, server = request.getfixturevalue("front"), request.getfixturevalue("server")
         server.turns, server.requests[:] = [], []
-        page.events.clear()
-        page.control.clear()
+        front.events.clear()
+        front.control.clear()
 
 
 def shown(messages):
@@ -244,24 +244,24 @@ def shown(messages):
     return screen
 
 
-def test_the_comm_is_opened_once_at_load(page):
-    assert [o["data"] for o in page.opened if o["target_name"] == "jupyter_codeagent"] == [{"version": 1}]
-    page.run(LOAD)
-    assert len([o for o in page.opened if o["target_name"] == "jupyter_codeagent"]) == 1
+def test_the_comm_is_opened_once_at_load(front):
+    assert [o["data"] for o in front.opened if o["target_name"] == "jupyter_codeagent"] == [{"version": 1}]
+    front.run(LOAD)
+    assert len([o for o in front.opened if o["target_name"] == "jupyter_codeagent"]) == 1
 
 
-def test_a_task_comes_as_messages_in_their_order(page, server):
+def test_a_task_comes_as_messages_in_their_order(front, server):
     server.turns = [TURNS[0], Turn("Once more.", code=SUM, pace=0.01), TURNS[2]]
-    page.run("%%agent\nsum the amounts", cell="cell-1")
-    assert page.events[0]["type"] == "task" and page.events[0]["record"]["status"] == "running"
-    assert page.events[0]["source"] == "%%agent\nsum the amounts" and not page.events[0]["replayed"]
-    assert {m["session"] for m in page.events} == {page.session} and {m["cell"] for m in page.events} == {"cell-1"}
-    last = page.events[-1]
+    front.run("%%agent\nsum the amounts", cell="cell-1")
+    assert front.events[0]["type"] == "task" and front.events[0]["record"]["status"] == "running"
+    assert front.events[0]["source"] == "%%agent\nsum the amounts" and not front.events[0]["replayed"]
+    assert {m["session"] for m in front.events} == {front.session} and {m["cell"] for m in front.events} == {"cell-1"}
+    last = front.events[-1]
     assert last["type"] == "task" and last["record"]["status"] == "solved"
     assert last["record"]["answer"] == "The sum is **42**."
-    phases = [(m["record"]["attempt"], m["phase"]) for m in page.events if m["type"] == "attempt"]
+    phases = [(m["record"]["attempt"], m["phase"]) for m in front.events if m["type"] == "attempt"]
     assert list(dict.fromkeys(phases)) == [(n, p) for n in (1, 2) for p in ("writing", "running", "done")]
-    screen = shown(page.events)
+    screen = shown(front.events)
     first, second = screen.attempts.values()
     assert first["code"] == "totall" and first["record"]["status"] == "failed" and first["record"]["rolled_back"]
     assert first["record"]["explanation"] == "First try." and first["outputs"][-1]["ename"] == "NameError"
@@ -269,39 +269,39 @@ def test_a_task_comes_as_messages_in_their_order(page, server):
     assert last["record"]["told"].endswith("by name and type.") and last["record"]["tier"] == "A"
 
 
-def test_a_page_that_comes_later_gets_all(page, server):
+def test_a_page_that_comes_later_gets_all(front, server):
     server.turns = list(TURNS)
-    page.run("%%agent --again\nsum the amounts", cell="cell-2")
-    task = page.events[0]["task"]
-    before = shown(page.events)
-    reply = page.ask("sync", cells=["cell-2"], tasks=["nosuch"])
+    front.run("%%agent --again\nsum the amounts", cell="cell-2")
+    task = front.events[0]["task"]
+    before = shown(front.events)
+    reply = front.ask("sync", cells=["cell-2"], tasks=["nosuch"])
     assert reply["ok"] and reply["known"] == [task]
-    after = shown(m for m in page.control if "type" in m)
+    after = shown(m for m in front.control if "type" in m)
     assert after.attempts == before.attempts and after.tasks == before.tasks
 
 
-def test_ten_megabytes_of_output_stay_small_and_quick(page, server):
+def test_ten_megabytes_of_output_stay_small_and_quick(front, server):
     code = "for i in range(97):\n    print('x' * 99_999)"
     server.turns = [Turn("", code=code), Turn(answer="done")]
-    page.run("%%agent\nprint much", cell="cell-3")
-    sent = [m for m in page.events if m["type"] == "attempt"]
+    front.run("%%agent\nprint much", cell="cell-3")
+    sent = [m for m in front.events if m["type"] == "attempt"]
     assert sum(_size(m) for m in sent) < 3_000_000
-    ((text,),) = [[o["text"] for o in state["outputs"]] for state in shown(page.events).attempts.values()]
+    ((text,),) = [[o["text"] for o in state["outputs"]] for state in shown(front.events).attempts.values()]
     assert len(text) < 600_000 and "characters left out" in text
 
 
-def test_an_edited_attempt_is_told_with_its_new_hash(page, server):
+def test_an_edited_attempt_is_told_with_its_new_hash(front, server):
     server.turns = list(TURNS)
-    page.run("%%agent --again\nsum the amounts", cell="cell-4")
-    task, old = page.events[0]["task"], page.events[-2]["record"]["hash"]
-    page.events.clear()
-    cell = page.run(f"%%attempt {task}.2\ntotal = 7\ntotal", cell="cell-4-2")
+    front.run("%%agent --again\nsum the amounts", cell="cell-4")
+    task, old = front.events[0]["task"], front.events[-2]["record"]["hash"]
+    front.events.clear()
+    cell = front.run(f"%%attempt {task}.2\ntotal = 7\ntotal", cell="cell-4-2")
     assert "7" in cell.displays[-1]["data"]["text/plain"]
-    (message,) = (m for m in page.events if m["type"] == "attempt")
+    (message,) = (m for m in front.events if m["type"] == "attempt")
     assert message["record"]["status"] == "edited" and message["record"]["hash"] != old
     assert "outputs" not in message and "code" not in message and message["cell"] == "cell-4"
-    page.run(f"%%attempt {task}.2\noops", cell="cell-4-2")
-    assert [m for m in page.events if m["type"] == "attempt"][-1]["record"]["status"] == "failed"
+    front.run(f"%%attempt {task}.2\noops", cell="cell-4-2")
+    assert [m for m in front.events if m["type"] == "attempt"][-1]["record"]["status"] == "failed"
 
 
 @pytest.mark.parametrize(
@@ -319,18 +319,57 @@ def test_an_edited_attempt_is_told_with_its_new_hash(page, server):
         {"request": "r", "type": "sync", "tasks": ["x" * 10_000]},
     ],
 )
-def test_a_bad_request_gets_one_sentence(page, data):
+def test_a_bad_request_gets_one_sentence(front, data):
     named = data["request"] if isinstance(data, dict) and isinstance(data.get("request"), str) else ""
-    reply = page.ask_raw(data, named)
+    reply = front.ask_raw(data, named)
     assert reply["ok"] is False and reply["text"].endswith(".") and len(reply["text"]) < 200
     assert "Traceback" not in reply["text"]
 
 
 def test_unloading_closes_the_comm_and_loading_opens_another(place):
-    with kernel_page(place, clean_environment(place.parent)) as page:
-        page.run(LOAD)
-        first = page.comm
-        page.run("%unload_ext jupyter_codeagent")
-        assert [m["content"]["comm_id"] for m in page.all if m["msg_type"] == "comm_close"] == [first]
-        cell = page.run(LOAD)
-        assert page.comm != first and cell.text == "" and cell.errors == []
+    with kernel_page(place, clean_environment(place.parent)) as front:
+        front.run(LOAD)
+        first = front.comm
+        front.run("%unload_ext jupyter_codeagent")
+        assert [m["content"]["comm_id"] for m in front.all if m["msg_type"] == "comm_close"] == [first]
+        cell = front.run(LOAD)
+        assert front.comm != first and cell.text == "" and cell.errors == []
+
+
+def test_a_front_end_that_closes_what_it_does_not_know_hurts_no_other(front, server):
+    front.close_comm(front.comm)
+    info = front.request("comm_info_request", {"target_name": "jupyter_codeagent"})
+    assert list(info["comms"]) == [front.comm]
+    server.turns = [Turn(answer="done")]
+    front.run("%%agent --again\nsay done")
+    assert front.events[-1]["record"]["status"] == "solved"
+
+
+def test_a_closed_control_comm_is_no_longer_attached(place, server):
+    environment = {**clean_environment(place.parent), "ANTHROPIC_BASE_URL": server.url}
+    server.turns = [Turn("x", code="1 + 1"), Turn(answer="two"), Turn("x", code="2 + 2"), Turn(answer="four")]
+    with kernel_page(place, environment) as front:
+        front.run(LOAD)
+        front.attach()
+        cell = front.run("%%agent --again\nadd")
+        assert "1 + 1" not in cell.displays[-1]["data"]["text/html"]
+        front.close_comm(front.control_id)
+        cell = front.run("%%agent --again\nadd more")
+        assert "jca-code" in cell.displays[-1]["data"].get("text/html", "jca-code")
+
+
+def test_figures_of_a_running_cell_are_not_shown_by_a_request(front):
+    front.run("%matplotlib inline\nimport matplotlib.pyplot as plt, time")
+    request = front.send("plt.plot([1, 2])\ntime.sleep(1)\nprint('end')")
+    front.during(0.3)
+    front.ask("sync", cells=[], tasks=[])
+    cell = front.collect(request)
+    assert [list(d["data"]) for d in cell.displays] and "image/png" in cell.displays[-1]["data"]
+
+
+def test_loading_in_a_kernel_is_quiet(place):
+    with kernel_page(place, clean_environment(place.parent)) as front:
+        for line in (LOAD, LOAD, "%unload_ext jupyter_codeagent", LOAD, "%reload_ext jupyter_codeagent"):
+            cell = front.run(line)
+            assert cell.reply["status"] == "ok" and cell.errors == []
+            assert cell.text == "" or "already loaded" in cell.text

@@ -9,6 +9,7 @@ from typing import Any
 
 from jupyter_codeagent.bridge.feed import Feed, Message, Origin
 from jupyter_codeagent.errors import CodeAgentError, WrongUse
+from jupyter_codeagent.notebook import sendable
 from jupyter_codeagent.trajectory import Attempt, Trajectory
 
 EVENTS = "jupyter_codeagent"  # the comm that the kernel opens, and only sends on
@@ -99,7 +100,7 @@ class Bridge:
     def attached(self, session: str) -> bool:
         """Tell whether a page with this session shows attempts as cells."""
         with self._lock:
-            return any(known == session for known, _ in self._pages.values())
+            return bool(session) and any(known == session for known, _ in self._pages.values())
 
     def _send(self, message: Message) -> None:
         if self._comm is not None:
@@ -147,8 +148,8 @@ class Bridge:
         except CodeAgentError as error:
             reply = {"ok": False, "text": str(error)}
         except Exception as error:  # noqa: BLE001 - what a page sends must not end in a traceback of the kernel
-            reply = {"ok": False, "text": f"The request failed in the kernel ({type(error).__name__}: {error})."}
-        control.send({"request": named, **reply})
+            reply = {"ok": False, "text": f"The request failed in the kernel ({type(error).__name__})."}
+        control.send(sendable({"request": named, **reply}))
 
     def _answer(self, control: Any, data: Message) -> Message:
         kind = data.get("type")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from jupyter_codeagent.bridge.deltas import bounded, output_patches, patch
-from jupyter_codeagent.notebook import attempt_record, plain_outputs, task_record
+from jupyter_codeagent.notebook import attempt_record, plain_outputs, sendable, task_record
 from jupyter_codeagent.trajectory import Attempt, Output, Trajectory
 
 ATTEMPT_PAUSE = 0.045  # seconds between two messages of an attempt that grows
@@ -138,7 +138,7 @@ class Feed:
         )
 
     def _task_message(self, record: Message) -> Message:
-        more = {"source": self.origin.source, "replayed": self.replayed}
+        more = {"source": sendable(self.origin.source), "replayed": self.replayed}
         return {"type": "task", **self._where(), "record": record, **more}
 
     def _attempt_message(self, record: Message, phase: str, **changes: Any) -> Message:
