@@ -62,7 +62,7 @@ environment() {
     python=$(find_python) || exit $?
     quietly "Making the virtual environment $folder with $("$python" --version)" "$python" -m venv --clear "$folder"
   fi
-  quietly "Installing jupyter-codeagent[$extras] into $folder" \
+  quietly "Installing jupyter-codeagent[$extras]${*:+ with $*} into $folder" \
     "$folder/bin/python" -m pip install --quiet --disable-pip-version-check "${EDITABLE[@]}" ".[$extras]" "$@"
 }
 EDITABLE=()
