@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -97,7 +96,7 @@ class ModelsHandler(Handler):
     async def get(self) -> None:
         """Answer with the model that would be used, and with those that are known."""
         # a thread: the hash of a local model's file may have to be computed
-        self.answer(await asyncio.to_thread(listing, os.environ))
+        self.answer(await asyncio.to_thread(listing))
 
 
 class VerifyHandler(Handler):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,29 +36,23 @@ class Listed:
     detail: str
 
 
-def listing(environ: Mapping[str, str]) -> dict[str, Any]:
-    """Return the model that would be used, and all that are known, as plain data; no key is in it.
-
-    Parameters
-    ----------
-    environ : mapping of str to str
-        Where credentials and the endpoint's address are looked for; that of this process.
-    """
+def listing() -> dict[str, Any]:
+    """Return the model that would be used, and all that are known, as plain data; no key is in it."""
     try:
         model = get_model()
         default, problem = {"name": model.name, "told": model.describe()}, ""
     except ModelError as error:
         default, problem = None, str(error)
-    models = [*_hosted(environ), *(_local(name, size) for name, size in LOCAL.items())]
+    models = [*_hosted(), *(_local(name, size) for name, size in LOCAL.items())]
     return {"version": 1, "default": default, "problem": problem, "models": [m.__dict__ for m in models]}
 
 
-def _hosted(environ: Mapping[str, str]) -> Iterator[Listed]:
+def _hosted() -> Iterator[Listed]:
     """Yield the Claude models at the endpoint that would be asked."""
-    key = credentials(environ)
+    key = credentials(os.environ)
     for name in prices.known():
         try:
-            endpoint = Endpoint(environ.get("ANTHROPIC_BASE_URL") or ANTHROPIC, name)
+            endpoint = Endpoint(os.environ.get("ANTHROPIC_BASE_URL") or ANTHROPIC, name)
         except ModelError as error:
             yield Listed(name, "?", False, str(error))
             continue
@@ -74,7 +69,7 @@ def _local(name: str, size: str) -> Listed:
     facts = manage.facts(weights.known(size))
     problem = facts["problem"]
     if not facts["file"]:
-        problem = problem or f"Another file stands in its place: run `jupyter codeagent model pull {name}`."
+        problem = problem or f"{weights.PATH_VARIABLE} names another model's file; unset it to use this one."
     elif importlib.util.find_spec("xllamacpp") is None:
         problem = NO_RUNTIME
     detail = f"{facts['name']}, which needs {facts['memory'] / 1e9:.1f} GB of memory."
