@@ -126,7 +126,7 @@ def test_sdist_holds_the_sources_and_the_tests(unpacked):
     for name in ("labextension/src/index.ts", "labextension/package-lock.json", "hatch_build.py", "scripts/test"):
         assert (unpacked / name).is_file(), name
     assert (unpacked / "tests" / "test_packaging.py").is_file()
-    assert not (unpacked / "labextension" / "node_modules").exists()
+    assert not [n for n in ("node_modules", "lib") if (unpacked / "labextension" / n).exists()]
 
 
 def test_changed_sources_are_built_again_with_node_from_pypi(unpacked):
