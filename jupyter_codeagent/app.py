@@ -136,6 +136,7 @@ def _verify_options(parser: argparse.ArgumentParser, defaults: Any) -> None:
 def _doctor_options(parser: argparse.ArgumentParser, defaults: Any) -> None:
     parser.add_argument("--model", default=defaults.model or None, metavar="M", help="the model to ask about")
     parser.add_argument("--only", choices=["sandbox", "model"], default="", help="look at that alone")
+    parser.add_argument("--offline", action="store_true", help="do not ask the model's endpoint whether it answers")
     _add_json(parser)
 
 

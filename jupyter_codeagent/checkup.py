@@ -42,7 +42,8 @@ class Checkup:
 
     async def _look(self) -> list[dict[str, Any]]:
         self._process = process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", "-m", "jupyter_codeagent.app", "doctor", "--json"),
+            # a page that opens must not make this machine call anybody
+            *(sys.executable, "-P", "-m", "jupyter_codeagent.app", "doctor", "--json", "--offline"),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             start_new_session=True,  # Ctrl-C is for the server, which then ends it

@@ -284,7 +284,7 @@ def _doctor(options: Namespace) -> int:
 
     with Terminal() as view:
         view.wait("looking at this machine")
-        findings = diagnose(options.model, options.only)
+        findings = diagnose(options.model, options.only, options.offline)
     if options.json:
         write_json({"version": 1, "ok": all(f.ok for f in findings), "findings": [f.__dict__ for f in findings]})
     else:

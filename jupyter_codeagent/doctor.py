@@ -86,7 +86,7 @@ class Finding:
         return f"{line}\n         mend: {self.mend}" if self.mend else line
 
 
-def diagnose(model: str | None = None, only: str = "") -> list[Finding]:
+def diagnose(model: str | None = None, only: str = "", offline: bool = False) -> list[Finding]:
     """Look at this machine and return what was found.
 
     Parameters
@@ -95,12 +95,14 @@ def diagnose(model: str | None = None, only: str = "") -> list[Finding]:
         The model's name to ask about; None: the one that would be used.
     only : str
         "sandbox" or "model": look at that alone.
+    offline : bool
+        Do not ask the model's endpoint whether it answers.
     """
     found: list[Finding] = []
     if only != "model":
         found += [_python(), *_sandbox()]
     if only != "sandbox":
-        chosen = list(_model(model))
+        chosen = list(_model(model, offline))
         remote = any(f.name == "key" for f in chosen)
         found += [*chosen, *_local(needed=not remote), _disk()]
     return found
@@ -188,7 +190,7 @@ def _limits(sandbox: Sandbox) -> Iterator[Finding]:
         yield Finding(f"{name} limit", held, detail, "" if held else "report this: a limit is not in force")
 
 
-def _model(name: str | None) -> Iterator[Finding]:
+def _model(name: str | None, offline: bool) -> Iterator[Finding]:
     """Say which model would be used, and whether its endpoint answers."""
     try:
         model = get_model(name)
@@ -199,7 +201,8 @@ def _model(name: str | None) -> Iterator[Finding]:
     endpoint = getattr(model, "endpoint", None)
     if isinstance(endpoint, Endpoint):
         yield Finding("key", True, "set" if endpoint.key or credentials(os.environ) else "none, and none is asked for")
-        yield _answers(endpoint)
+        if not offline:
+            yield _answers(endpoint)
 
 
 def _answers(endpoint: Endpoint) -> Finding:

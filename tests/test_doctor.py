@@ -131,3 +131,12 @@ def test_command_exits_with_1_on_a_problem_and_prints_json(endpoint):
 def test_finding_is_a_line_and_its_mend_another():
     assert str(Finding("disk", True, "5 GB free")) == "ok       disk: 5 GB free"
     assert str(Finding("disk", False, "0 GB free", "free some")).splitlines()[1] == "         mend: free some"
+
+
+def test_offline_no_endpoint_is_asked(endpoint):
+    with serving([COUNTED]) as server:
+        endpoint(server.url)
+        findings = named(diagnose(only="model", offline=True))
+        assert findings["model"].ok
+        assert "endpoint" not in findings
+        assert server.requests == []
