@@ -147,12 +147,16 @@ class Desk:
 
     @contextlib.contextmanager
     def turn(self, name: str) -> Iterator[None]:
-        """Have the sandbox for oneself; says so where that has to wait, and can be interrupted."""
+        """Have the sandbox for oneself; says so where that has to wait, and can be interrupted.
+
+        `name` is a task's id, or the magic that is being run.
+        """
         ticket = self.turns.ticket(name)
         try:
             if not ticket.first:
-                who = self.turns.names[0]
-                print(f"Waiting for task {who} to end; interrupt this cell if it is not to wait.", flush=True)  # noqa: T201
+                first = self.turns.names[0]
+                who = first if first.startswith("%") else f"task {first}"
+                print(f"Waiting for {who} to end; interrupt this cell if it is not to wait.", flush=True)  # noqa: T201
             ticket.wait()
             yield
         finally:
@@ -160,8 +164,8 @@ class Desk:
 
     @property
     def busy(self) -> list[str]:
-        """The ids of the tasks that work in the background, or wait for their turn, in order."""
-        return [name for name in self.turns.names if name in self.jobs]
+        """The ids of the tasks that are worked on, or wait for their turn, in order."""
+        return [name for name in self.turns.names if not name.startswith("%")]
 
     def stop(self, task: str = "") -> list[tuple[Trajectory, bool]]:
         """Stop one task in the background, or all; returns them, and whether each has ended within a second."""
@@ -220,7 +224,7 @@ class Desk:
             return "The sandbox follows when the running task has ended."
         if not at_once:
             return "The sandbox follows at its next use."
-        with self.turn("discard"):
+        with self.turn("%agent discard"):
             return self._remake() or "The sandbox is as if it had not been made."
 
     def _remake(self) -> str:

@@ -110,7 +110,7 @@ class AgentMagics(Magics):
                 publish_outputs(self.desk.tasks.attempt(name)[1].observation or Observation())
             print(f"Attempt {name} is unchanged and was not run again; edit it to try it in the sandbox.")  # noqa: T201
             return
-        with self.desk.turn(name):
+        with self.desk.turn(f"%%attempt {name}"):
             self._execute(name, cell)
 
     def _command(self, line: str) -> None:

@@ -199,6 +199,6 @@ class Managing:
 
     def reset(self) -> str:
         """Close the sandbox."""
-        with self.desk.turn("reset"):
+        with self.desk.turn("%agent reset"):
             self.desk.close()
         return "The sandbox is closed; the next task starts in a fresh one, with the folder as it is then."

@@ -291,6 +291,7 @@ class Solving:
         if trajectory is None:
             trajectory = record.trajectory
             desk.owed.append(trajectory)
+        trajectory.cell = order.trajectory.cell
         desk.tasks.add(trajectory)
         view = self.views.make(trajectory, self.managing.buttons)
         desk.bridge.begin(trajectory, desk.origin(source), replayed=True)

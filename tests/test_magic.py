@@ -5,6 +5,8 @@ import io
 import re
 import stat
 import sys
+import threading
+import time
 import types
 
 import nbformat
@@ -142,6 +144,7 @@ def test_help_explains_each_option_in_a_line(notebook):
         "--review",
         "--timeout",
         "--again",
+        "--background",
     ):
         assert option in out
 
@@ -308,6 +311,10 @@ def test_a_key_that_is_set_later_is_known(notebook, monkeypatch):
         ("%agent verify none.ipynb", "none.ipynb"),
         ("%agent fix", "no error to fix"),
         ("%agent status now", "Write %agent status alone"),
+        ("%agent undo", "nothing to take back"),
+        ("%agent stop nosuch", "no task 'nosuch' in the background"),
+        ("%agent stop a b", "Write %agent stop [TASK]"),
+        ("%%agent --background --review\nx", "does not go with --background"),
         ("%%attempt nonsense\nx", "followed by TASK.NUMBER"),
     ],
 )
@@ -594,6 +601,89 @@ def test_without_a_person_no_model_is_asked(notebook, monkeypatch):
     notebook.actions = [Action("", "1"), Action("done")]
     notebook.run(TASK)
     assert notebook.task.status == "solved"
+
+
+def test_without_a_person_a_task_for_the_background_is_solved_in_its_cell(notebook, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+    notebook.actions = [Action("", "1"), Action("done")]
+    notebook.run(TASK.replace("%%agent", "%%agent --background"))
+    assert notebook.task.status == "solved" and not notebook.task.background
+    assert "no model was asked" in notebook.run(TASK)
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_in_a_terminal_the_record_of_a_background_task_comes_as_a_whole(notebook, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", Terminal())
+    going = threading.Event()
+
+    def wait(trajectory):
+        going.wait(10)
+        return Action("", "print(n)")
+
+    notebook.run("n = 1")
+    notebook.actions = [wait, Action("All done.")]
+    notebook.run("%%agent --background\nprint `n`")
+    (job,) = notebook.desk.jobs.values()
+    assert "Attempt" not in notebook.out and "variables as they are now" in notebook.out
+    notebook.run("n = 2")
+    assert f"In the background: {notebook.task.id}" in notebook.run("%agent status")
+    going.set()
+    assert job.ended.wait(20)
+    assert notebook.task.attempts[0].observation.text == "1\n" and notebook.desk.jobs == {}
+    out = notebook.run("pass")
+    assert "Attempt 1 of 5" in out and "All done." in out
+
+
+def test_stopping_says_what_is_left(notebook, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", Terminal())
+    began = threading.Event()
+
+    def wait(trajectory):
+        began.set()
+        time.sleep(5)
+        return Action("never")
+
+    notebook.actions = [Action("", "kept = 1"), wait]
+    notebook.run("%%agent --background\nkeep")
+    assert began.wait(20)
+    assert f"Task {notebook.task.id} is stopped; the sandbox keeps attempt 1 of it." in notebook.run("%agent stop")
+    assert notebook.run("%agent stop") == "No task works in the background.\n"
+    assert f"Attempt {notebook.task.id}.1 is taken back. The sandbox is as if" in notebook.run("%agent undo")
+
+
+def test_marks_outlive_the_kernel(solved, shell, tmp_path, capsys):
+    name = solved.task.id
+    solved.run("%agent accept 2")
+    unload(shell)
+    later = Notebook(shell, tmp_path / "records", capsys)
+    later.run(TASK)
+    assert [a.status for a in later.desk.tasks.task(name).attempts] == ["failed", "accepted"]
+    later.run(f"%agent discard {name}.2")
+    unload(shell)
+    again = Notebook(shell, tmp_path / "records", capsys)
+    assert "no model was asked" in again.run(TASK) and again.asked == []
+
+
+def test_an_unsolved_task_is_kept_but_not_replayed(notebook, tmp_path):
+    notebook.actions = [Action("", "oops"), Action("No.", gave_up=True), Action("Yes.")]
+    notebook.run(TASK)
+    first = notebook.task.id
+    kept = Records(tmp_path / "records").task(first)
+    assert kept.status == "failed" and kept.attempts[0].observation.error.ename == "NameError"
+    notebook.actions = [Action("Yes.")]
+    notebook.run(TASK)
+    assert notebook.task.id != first and notebook.task.answer == "Yes."
+
+
+def test_later_tasks_are_told_what_the_user_changed(solved):
+    solved.run(f"%%attempt {solved.task.id}.2\ntotal = 7\ntotal")
+    solved.actions = [Action("done")]
+    solved.run("%%agent\ngo on")
+    assert "+total = 7" in solved.task.context and "-total = sum(" in solved.task.context
 
 
 def test_without_a_person_an_unsolved_task_fails_the_run(notebook):
