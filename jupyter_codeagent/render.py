@@ -144,7 +144,7 @@ def _extended(codes: list[int]) -> tuple[str, list[int]]:
     if codes[:1] == [5] and len(codes) > 1:
         return _xterm(codes[1]), codes[2:]
     if codes[:1] == [2] and len(codes) > 3:
-        return f"rgb({codes[1] % 256},{codes[2] % 256},{codes[3] % 256})", codes[4:]
+        return _tone(codes[1] % 256, codes[2] % 256, codes[3] % 256), codes[4:]
     return "", []
 
 
@@ -153,10 +153,18 @@ def _xterm(number: int) -> str:
         return f"var(--jca-{_NAMED[number % 8]})"
     if number > 231:
         level = 8 + 10 * (min(number, 255) - 232)
-        return f"rgb({level},{level},{level})"
+        return _tone(level, level, level)
     steps = (0, 95, 135, 175, 215, 255)
     number -= 16
-    return f"rgb({steps[number // 36]},{steps[number // 6 % 6]},{steps[number % 6]})"
+    return _tone(steps[number // 36], steps[number // 6 % 6], steps[number % 6])
+
+
+def _tone(red: int, green: int, blue: int) -> str:
+    """Return a colour; greys are those of the page, as one meant for black paper cannot be read on white."""
+    least, most = min(red, green, blue), max(red, green, blue)
+    if most - least >= 32:
+        return f"rgb({red},{green},{blue})"
+    return "var(--jca-dim)" if 80 < least < 190 else "var(--jca-fg)"
 
 
 def output_html(output: Output) -> str:

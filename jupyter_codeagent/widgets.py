@@ -77,7 +77,7 @@ class WidgetView:
         self._panels: list[_Panel] = []
         self._first = ipywidgets.HTML()
         self._head = ipywidgets.HTML(layout={"flex": "1 1 auto"})
-        self._stop = ipywidgets.Button(description="Stop", icon="stop", tooltip="Stop this task")
+        self._stop = _button("Stop", "Stop this task", icon="stop")
         self._accordion = ipywidgets.Accordion()
         self._tail = ipywidgets.HTML()
         self._stop.layout.display = "none"
@@ -116,7 +116,9 @@ class WidgetView:
             self._head.value = _piece(head_html(trajectory, seconds, self.costs), trajectory.status)
             if not running:
                 self._stop.layout.display = "none"
-            for index, attempt in enumerate(_with_code(trajectory)):
+            attempts = _with_code(trajectory)
+            self._cut(len(attempts))
+            for index, attempt in enumerate(attempts):
                 self._show(index, attempt, trajectory, ready=not running or self.buttons.stop is not None)
             self._tail.value = _piece(self._tail_html(trajectory, notice, running), trajectory.status)
             self._pace.shown()
@@ -125,9 +127,18 @@ class WidgetView:
         if index == len(self._panels):
             self._panels.append(_Panel(self.buttons, self._pressed))
             self._accordion.children = [panel.box for panel in self._panels]
-            self._accordion.selected_index = index
+            if index == 0 or self._accordion.selected_index == index - 1:  # else the user reads another one
+                self._accordion.selected_index = index
         self._panels[index].show(attempt, trajectory, ready)
         self._accordion.set_title(index, title(attempt))
+
+    def _cut(self, count: int) -> None:
+        """Take away what was being written when the task was stopped."""
+        if count < len(self._panels):
+            del self._panels[count:]
+            if (self._accordion.selected_index or 0) >= count:
+                self._accordion.selected_index = count - 1 if count else None
+            self._accordion.children = [panel.box for panel in self._panels]
 
     def _tail_html(self, trajectory: Trajectory, notice: str, running: bool) -> str:
         parts = [answer_html(a, final=a is trajectory.last) for a in trajectory.answers]
@@ -185,7 +196,9 @@ class _Panel:
         self._shown: tuple[object, ...] = ()
         self._body, self._said, self._output = ipywidgets.HTML(), ipywidgets.HTML(), ipywidgets.Output()
         self._accept = _button("Accept", "Mark as accepted; its code stays here, to be copied")
-        self._run = _button("Accept and run", "Mark as accepted, and run its code in your kernel", "primary")
+        self._run = _button(
+            "Accept and run", "Mark as accepted, and run its code in your kernel", button_style="primary"
+        )
         self._discard = _button("Discard", "Take it back from the sandbox")
         self._row = ipywidgets.HBox([self._run, self._accept, self._discard])
         self._row.layout.display = self._said.layout.display = "none"
@@ -242,8 +255,8 @@ def _command(trajectory: Trajectory, attempt: Attempt) -> str:
     return f"`%agent accept {trajectory.id}.{attempt.number}` in a cell puts it into the next cell"
 
 
-def _button(label: str, tooltip: str, style: str = "") -> Any:
-    return ipywidgets.Button(description=label, tooltip=tooltip, button_style=style, layout={"width": "auto"})
+def _button(label: str, tooltip: str, **more: str) -> Any:
+    return ipywidgets.Button(description=label, tooltip=tooltip, layout={"width": "auto"}, **more)
 
 
 def _piece(html: str, state: str = "") -> str:

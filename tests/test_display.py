@@ -123,11 +123,16 @@ def test_code_is_highlighted_and_escaped():
 
 def test_terminal_colours_become_styles_and_other_sequences_are_inert():
     html = ansi_html(
-        "\x1b[31mred\x1b[0m \x1b[38;5;28mgreen\x1b[39m \x1b[38;2;1;2;3mrgb\x1b[m \x1b]8;;http://evil\x07link \x1b[2Jx"
+        "\x1b[31mred\x1b[0m \x1b[38;5;28mgreen\x1b[39m \x1b[38;2;1;200;3mrgb\x1b[m \x1b]8;;http://evil\x07link \x1b[2Jx"
     )
-    assert "color:var(--jca-red)" in html and "rgb(0,135,0)" in html and "rgb(1,2,3)" in html
+    assert "color:var(--jca-red)" in html and "rgb(0,135,0)" in html and "rgb(1,200,3)" in html
     assert "\x1b" not in html and "U+001B" in html
     Tags(html)
+
+
+@pytest.mark.parametrize("grey", ["38;2;248;248;242", "38;5;255", "38;5;16"])
+def test_white_and_black_are_the_colour_of_text_in_every_theme(grey):
+    assert "color-mix(in srgb,var(--jca-fg)" in ansi_html(f"\x1b[{grey}mtext\x1b[0m")
 
 
 @pytest.mark.parametrize(

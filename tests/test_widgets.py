@@ -143,6 +143,20 @@ def test_in_the_background_stop_and_the_buttons_of_what_is_done_work_at_once():
     trajectory.stopped, trajectory.current = True, None
     view.close(trajectory)
     assert view._stop.layout.display == "none"
+    assert len(view._accordion.children) == 2 and view._accordion.selected_index == 1
+
+
+def test_the_newest_attempt_opens_unless_the_user_reads_another_one():
+    view, _, _ = opened(stop=True)
+    trajectory = Trajectory("t")
+    for number in (1, 2, 3):
+        trajectory.attempts.append(Attempt(number, Action("", "x"), Observation(), done=True))
+        view.show(trajectory)
+        assert view._accordion.selected_index == number - 1
+    view._accordion.selected_index = 0
+    trajectory.attempts.append(Attempt(4, Action("", "x"), Observation(), done=True))
+    view.show(trajectory)
+    assert view._accordion.selected_index == 0
 
 
 def test_accept_says_where_the_code_is():
