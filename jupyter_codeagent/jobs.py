@@ -144,9 +144,11 @@ class Jobs:
             del self._jobs[job.id]
 
     async def _follow(self, job: Job, process: asyncio.subprocess.Process) -> None:
-        if process.stdout is not None:
-            async for line in process.stdout:
+        try:
+            while process.stdout and (line := await process.stdout.readline()):
                 job.take(json.loads(line))
+        except ValueError:  # a line that is no JSON, or longer than any report
+            process.kill()
         job.ended(await process.wait())
 
 
