@@ -316,6 +316,11 @@ class Desk:
         return Origin(session, cell if isinstance(cell, str) else "", source)
 
     @property
+    def page(self) -> Any:
+        """The kernel, where the page that runs the current cell shows attempts as cells; else None."""
+        return self.shell.kernel if self.bridge.attached(self.origin("").session) else None
+
+    @property
     def attended(self) -> bool:
         """Somebody can be asked: the front end takes input for this cell, or this is a terminal."""
         kernel = getattr(self.shell, "kernel", None)

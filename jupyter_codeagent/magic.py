@@ -14,7 +14,6 @@ from typing import Any
 
 from IPython.core.error import UsageError
 from IPython.core.magic import Magics, cell_magic, line_cell_magic, magics_class, no_var_expand
-from IPython.display import display
 
 from jupyter_codeagent.context import cut
 from jupyter_codeagent.control import Control
@@ -23,8 +22,7 @@ from jupyter_codeagent.errors import CodeAgentError, WrongUse
 from jupyter_codeagent.managing import COMMANDS, Managing
 from jupyter_codeagent.notebook import KEY
 from jupyter_codeagent.options import CodeAgent, identifying, parse, parser
-from jupyter_codeagent.page import fragment
-from jupyter_codeagent.render import colour_only, own_frames
+from jupyter_codeagent.publishing import publish, publish_outputs
 from jupyter_codeagent.showing import Views
 from jupyter_codeagent.solving import Solving, Stopped
 from jupyter_codeagent.trajectory import Attempt, Observation, code_hash, plain
@@ -107,7 +105,7 @@ class AgentMagics(Magics):
         unchanged = self.desk.tasks.unchanged(name, cell)
         if mine.get("again") is not True and (unchanged or mine.get("hash") == code_hash(cell)):
             if unchanged:  # the front end has cleared the cell, and is to show what it showed
-                publish_outputs(self.desk.tasks.attempt(name)[1].observation or Observation())
+                publish_outputs(self.desk.tasks.attempt(name)[1].observation or Observation(), self.desk.page)
             print(f"Attempt {name} is unchanged and was not run again; edit it to try it in the sandbox.")  # noqa: T201
             return
         with self.desk.turn(f"%%attempt {name}"):
@@ -137,10 +135,10 @@ class AgentMagics(Magics):
         try:
             trajectory, attempt = self.desk.tasks.attempt(name)
         except WrongUse:  # from another kernel, and not kept there: there is no record to keep up
-            publish(execute(sandbox, code))
+            publish(execute(sandbox, code), self.desk.page)
             return
         seen, said = self.desk.redo(trajectory, attempt, code)
-        publish(seen)
+        publish(seen, self.desk.page)
         if said:
             print(said, file=sys.stderr)  # noqa: T201 - this is the cell's output
         revise(attempt, code, seen)
@@ -180,27 +178,6 @@ def failure_task(error: BaseException, source: str) -> str:
 def _is_cell(filename: str) -> bool:
     entry = linecache.cache.get(filename)
     return entry is not None and len(entry) == 4 and entry[1] is None  # what is no file has no time of change
-
-
-def publish(seen: Observation) -> None:
-    """Show what came of executing code in the sandbox."""
-    for note in seen.notes:
-        print(note)  # noqa: T201 - this is the cell's output
-    publish_outputs(seen)
-    if seen.error is not None:
-        print("The sandbox is as it was before this code.", file=sys.stderr)  # noqa: T201
-
-
-def publish_outputs(seen: Observation) -> None:
-    """Show what the sandbox put out as outputs of this cell; a traceback is text, as nothing failed here."""
-    for output in seen.outputs:
-        if output["output_type"] == "stream":
-            stream = sys.stderr if output.get("name") == "stderr" else sys.stdout
-            print(colour_only(output["text"]), end="", file=stream)
-        elif output["output_type"] == "error":
-            print(colour_only(own_frames(output["traceback"])), file=sys.stderr)  # noqa: T201
-        else:
-            display(fragment(output), raw=True)
 
 
 def _with_body(lines: list[str]) -> list[str]:

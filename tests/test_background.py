@@ -426,6 +426,9 @@ def test_a_restarted_kernel_knows_all_tasks_and_keeps_outputs(place, server):
         assert cell.text.startswith("seen\n") and "unchanged and was not run again" in cell.text
         cell = front.run(f"%%attempt {task}.1\nprint('seen')", jupyter_codeagent={"again": True})
         assert cell.text == "seen\n"
+        cell = front.run(f"%%attempt {task}.2\noops")
+        assert cell.reply["status"] == "ok" and cell.errors[0]["ename"] == "NameError"
+        assert cell.errors[0]["traceback"] == before.attempts[task, 2]["outputs"][-1]["traceback"]
         requests = len(server.requests)
         server.turns = [Turn(answer="now")]
         front.run("%%agent\nfail please", cell="c1")
