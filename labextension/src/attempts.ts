@@ -45,9 +45,17 @@ export function codeCell(cell: SharedCell | undefined): ISharedCodeCell | null {
 
 /** Return the record of an attempt that stands in the cell, or null. */
 export function attemptIn(cell: SharedCell): IAttemptRecord | null {
-  return cell.cell_type === 'code'
-    ? attemptRecord(cell.getMetadata(KEY))
-    : null;
+  const record =
+    cell.cell_type === 'code' ? attemptRecord(cell.getMetadata(KEY)) : null;
+  if (
+    record?.role !== 'accepted' ||
+    !cell.getSource().startsWith(firstLine(record))
+  ) {
+    return record;
+  }
+  // Running a cell writes all its metadata anew, so that undo brings back the first line only.
+  const status = record.rolled_back ? 'failed' : 'succeeded';
+  return { ...record, role: 'attempt', status };
 }
 
 /** Return the record of a task that stands in the cell, or null. */
