@@ -103,14 +103,17 @@ class Job:
         """End the task; True once it has ended, False where that takes longer than `patience` seconds."""
         self.stopping.set()
         self.ticket.wake()
-        # in a thread, as what is executed next may come only after whoever asked for the stop has gone on
-        threading.Thread(target=self._interrupt, name="codeagent-stop", daemon=True).start()
-        return self.ended.wait(patience)
+        if not self._interrupt(patience):
+            # it may execute something after whoever asked for the stop has gone on
+            threading.Thread(target=self._interrupt, name="codeagent-stop", daemon=True).start()
+        return self.ended.is_set()
 
-    def _interrupt(self) -> None:
-        while not self.ended.wait(LOOK):
+    def _interrupt(self, patience: float = 600.0) -> bool:
+        deadline = time.monotonic() + patience
+        while not self.ended.wait(LOOK) and time.monotonic() < deadline:
             if self.ticket.first:
                 self.interrupt()
+        return self.ended.is_set()
 
 
 class Cancellable(Protocol):

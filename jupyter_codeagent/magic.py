@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
 import linecache
 import re
@@ -209,6 +210,7 @@ def load(shell: Any, desk: Desk | None = None) -> None:
     shell.input_transformers_cleanup.append(_with_body)
     shell.events.register("pre_run_cell", magics.before_cell)
     shell.events.register("post_run_cell", magics.after_cell)
+    atexit.register(desk.shut_down)  # so that what works in the background is kept as stopped
 
 
 def unload(shell: Any) -> None:
@@ -216,6 +218,7 @@ def unload(shell: Any) -> None:
     magics = _loaded(shell)
     if magics is None:
         return
+    atexit.unregister(magics.desk.shut_down)
     magics.desk.shut_down()
     magics.desk.bridge.close()
     shell.events.unregister("pre_run_cell", magics.before_cell)

@@ -62,8 +62,8 @@ class Views:
     def refresh(self, trajectory: Trajectory) -> None:
         """Show, and keep, what the user has accepted, discarded or edited since."""
         self.desk.bridge.show(trajectory)
-        if trajectory.id in self.desk.jobs:
-            return  # its thread shows it anyway, and keeps it in the end
+        if trajectory.status in ("queued", "running") or trajectory.id in self.desk.jobs:
+            return  # it is shown as it goes on anyway, and kept in the end
         self.desk.records.mark(trajectory)
         view = self._views.get(trajectory.id)
         if view is not None:

@@ -271,8 +271,8 @@ class Solving:
     def _end(self, order: Order) -> None:
         """Keep the record of a task that has ended, and show its end."""
         trajectory = order.trajectory
-        self.desk.bridge.show(trajectory)
         self.desk.records.save(order.identity, order.place, trajectory)
+        self.desk.bridge.show(trajectory)
         failed = trajectory.failure if trajectory.background else None  # in the cell it is raised, and shown below
         notice = " ".join(filter(None, [failed, self.desk.records.complaint]))
         self.views.close(trajectory, notice)

@@ -10,6 +10,7 @@ import pytest
 
 from jupyter_codeagent.background import Job, Stoppable, Turns
 from jupyter_codeagent.keys import Keys
+from jupyter_codeagent.records import Records
 from jupyter_codeagent.sandbox import Sandbox
 from jupyter_codeagent.taken import Taken
 from jupyter_codeagent.taking import take
@@ -449,6 +450,8 @@ def test_unloading_and_shutting_down_leave_nothing_behind(place, server):
         given(front, "loop")
         front.until(lambda: len(process.children(recursive=True)) > 1, 20)
         children = process.children(recursive=True)
+        task = front.events[-1]["task"]
         front.manager.shutdown_kernel(now=False)
         _, alive = psutil.wait_procs(children, timeout=5)
         assert alive == [] and not process.is_running()
+    assert Records(place.parent / "data" / "codeagent" / "records").task(task).status == "stopped"

@@ -92,8 +92,9 @@ class Bridge:
 
     def edited(self, trajectory: Trajectory, attempt: Attempt) -> None:
         """Say that the user's version of an attempt was executed."""
+        self._find([trajectory.id])
         with self._lock:
-            feed = self._feed(trajectory.id)
+            feed = self._feeds.get(trajectory.id)
             if feed is not None:
                 self._send(feed.edited(attempt))
 
@@ -106,12 +107,14 @@ class Bridge:
         if self._comm is not None:
             self._comm.send(message)
 
-    def _feed(self, task: str) -> Feed | None:
-        feed = self._feeds.get(task)
-        if feed is None and (feed := self.find(task)) is not None:
-            feed.settle()
-            self._keep(feed)
-        return feed
+    def _find(self, tasks: list[str]) -> None:
+        """Look up what this kernel has not told of; without the lock, since records may be long."""
+        for name in tasks:
+            if name not in self._feeds and (feed := self.find(name)) is not None:
+                feed.settle()
+                with self._lock:
+                    if name not in self._feeds:
+                        self._keep(feed)
 
     def _keep(self, feed: Feed) -> None:
         self._feeds[feed.trajectory.id] = feed
@@ -162,9 +165,11 @@ class Bridge:
 
     def _sync(self, control: Any, cells: list[str], tasks: list[str]) -> list[str]:
         """Repeat what was said of the tasks of a notebook; returns which are known."""
+        self._find(tasks)
         with self._lock:  # also while sending: a change that came in between would be applied to the wrong state
             of_cells = [name for name, feed in self._feeds.items() if feed.origin.cell in cells]
-            found = [feed for name in dict.fromkeys([*of_cells, *tasks]) if (feed := self._feed(name)) is not None]
+            wanted = dict.fromkeys([*of_cells, *tasks])
+            found = [self._feeds[name] for name in wanted if name in self._feeds]
             for feed in found:
                 for message in feed.whole():
                     control.send(message)
