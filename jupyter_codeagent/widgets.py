@@ -166,7 +166,10 @@ class WidgetView:
     def _stopped(self, trajectory: Trajectory) -> None:
         assert self.buttons.stop is not None
         self._stop.disabled, self._stop.description = True, "Stopping"
-        self._stop.tooltip = self.buttons.stop(trajectory)
+        try:
+            self._stop.tooltip = self.buttons.stop(trajectory)
+        except CodeAgentError as error:
+            self._stop.tooltip = str(error)
 
     def _pressed(self, panel: _Panel, do: Callable[[Trajectory, Attempt], str]) -> None:
         try:

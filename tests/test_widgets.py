@@ -11,7 +11,8 @@ from jupyter_codeagent.errors import WrongUse
 from jupyter_codeagent.front_end import EXTENSION, FrontEnd, choose_view, find_front_end, host, installed
 from jupyter_codeagent.trajectory import Action, Answer, Attempt, CodeError, Observation, Trajectory, Verdict
 from jupyter_codeagent.widgets import VIEW, Buttons, WidgetView
-from tests.kernels import clean_environment, kernel_page
+from tests.kernels import LOAD, clean_environment, kernel_page
+from tests.messages_server import Turn, serving
 from tests.test_display import EVIL, Tags, solved
 
 HEAVY = "<b onclick=alert(1)>\u202eError</b>" + "x" * 500
@@ -384,6 +385,23 @@ def test_clicks_do_in_a_kernel_what_the_buttons_say(folder, tmp_path):
         assert (
             page.run("print([(a.accepted, a.discarded) for a in attempts])").text == "[(True, False), (True, True)]\n"
         )
+
+
+def test_a_task_in_vs_code_is_a_widget_and_its_code_runs_in_the_kernel(folder, tmp_path):
+    turns = [Turn("I add.", code="total = 20 + 22\ntotal"), Turn(answer="It is **42**.")]
+    with serving(turns) as server:
+        environment = {**clean_environment(tmp_path), "ANTHROPIC_BASE_URL": server.url}
+        with kernel_page(folder, environment) as page:
+            page.run(LOAD)
+            shown = page.run("%%agent\nadd 20 and 22", cell="vscode-notebook-cell:/home/x.ipynb#W1")
+            assert shown.reply["status"] == "ok", shown.errors
+            assert VIEW in shown.displays[-1]["data"]
+            assert "It is **42**." in shown.displays[-1]["data"]["text/markdown"]
+            widgets = Widgets(page)
+            widgets.click("Accept and run", 1)
+            assert widgets.says("ran in your kernel") and page.run("print(total)").text == "42\n"
+            widgets.click("Discard", 1)
+            assert widgets.says("Attempt 1 is discarded.")
 
 
 def test_a_run_by_nbclient_keeps_the_record_as_markdown(folder, tmp_path):
