@@ -16,6 +16,8 @@ export default tseslint.config(
       curly: 'error',
       eqeqeq: 'error',
       'prefer-const': 'error',
+      // Signals are connected to methods together with their object.
+      '@typescript-eslint/unbound-method': 'off',
       '@typescript-eslint/no-floating-promises': [
         'error',
         {

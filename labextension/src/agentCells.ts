@@ -14,6 +14,7 @@ import {
   type IAttemptView,
   type INotebookWork
 } from './tokens';
+import { welcome } from './welcome';
 import type { NotebookWork } from './work';
 
 export interface IAgentCellsOptions {
@@ -58,6 +59,7 @@ export class AgentCells implements IAgentCells {
 
   /** What works on notebooks is loaded with the first notebook. */
   private async _open(panel: NotebookPanel): Promise<void> {
+    welcome(panel.sessionContext);
     const [, { Keeper }, { NotebookWork }, { Decorator }] = await Promise.all([
       panel.context.ready,
       import('./keeper'),

@@ -234,15 +234,16 @@ export function deleteCells(
   notebook: ISharedNotebook,
   cells: readonly ISharedCodeCell[]
 ): void {
+  const ids = new Set(cells.map(cell => cell.id));
+  const places = notebook.cells.flatMap((cell, index) =>
+    ids.has(cell.id) ? [index] : []
+  );
+  const all = places.length === notebook.cells.length;
   oneStep(notebook, () => {
+    // Inside, `notebook.cells` stays as it was: from the end, so that the places are right.
     notebook.transact(() => {
-      for (const cell of cells) {
-        const at = notebook.cells.findIndex(other => other.id === cell.id);
-        if (at >= 0) {
-          notebook.deleteCell(at);
-        }
-      }
-      if (notebook.cells.length === 0) {
+      places.reverse().forEach(place => notebook.deleteCell(place));
+      if (all) {
         notebook.insertCell(0, { cell_type: 'code' });
       }
     });

@@ -120,7 +120,7 @@ function toolbarOf(buttons: readonly IButton[]): Toolbar {
       icon,
       onClick: () => void onClick(),
       className: main ? 'jp-codeagent-mod-main' : undefined,
-      dataset: { button: name } as DOMStringMap
+      dataset: { button: name }
     });
     toolbar.addItem(name, button);
   }

@@ -148,10 +148,6 @@ export class KernelChannel implements IDisposable {
     }
     this._sessions = new Sessions(kernel.id);
     this._sessions.add(kernel.clientId);
-    if (kernel.handleComms) {
-      // Messages come by the signal; the kernel only has to know that somebody wants this comm.
-      kernel.registerCommTarget(EVENTS, () => undefined);
-    }
     if (this._sessions.comm) {
       this._adopt(kernel, this._sessions.comm);
     }
@@ -257,12 +253,13 @@ export class KernelChannel implements IDisposable {
   }
 
   private _onControl(data: JSONObject): void {
-    const waiting = this._waiting.get(String(data.request));
+    const request = typeof data.request === 'string' ? data.request : '';
+    const waiting = this._waiting.get(request);
     if (!waiting) {
       this._take(data, true);
       return;
     }
-    this._waiting.delete(String(data.request));
+    this._waiting.delete(request);
     waiting.resolve({
       ...data,
       ok: data.ok === true,

@@ -35,7 +35,10 @@ async function openComm(
   data: JSONObject
 ): Promise<IWire> {
   const comm = kernel.createComm(target);
-  if (kernel.supportsSubshells && kernel.commsOverSubshells !== 'disabled') {
+  if (
+    kernel.supportsSubshells &&
+    String(kernel.commsOverSubshells) !== 'disabled'
+  ) {
     await patiently((comm as Partial<IOnSubshell>).subshellStarted);
   }
   comm.open(data);

@@ -1,0 +1,30 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import { agentCell, quoted } from '../src/agentLine';
+
+test('words are quoted as a shell needs it', () => {
+  assert.equal(quoted('sales.csv'), 'sales.csv');
+  assert.equal(quoted('my sales.csv'), "'my sales.csv'");
+  assert.equal(quoted("it's"), `'it'"'"'s'`);
+  assert.equal(quoted(''), "''");
+});
+
+test('options stand in the first line, and nothing of them below', () => {
+  const text = agentCell('sum it up\n', {
+    background: true,
+    review: true,
+    model: 'a\nb',
+    attempts: 3,
+    files: ['-x.csv', 'a b.csv'],
+    variables: ['df']
+  });
+  assert.equal(
+    text,
+    "%%agent --background --review --model 'a b' --attempts 3 --with df --files ./-x.csv 'a b.csv'\nsum it up"
+  );
+});
+
+test('without options there is only the magic', () => {
+  assert.equal(agentCell('do it', { background: false }), '%%agent\ndo it');
+});
