@@ -107,7 +107,7 @@ class Control:
 
     def _variables(self) -> list[dict[str, str]]:
         found = []
-        for name, value in list(self.desk.variables().items())[-NAMES_MOST:]:
+        for name, value in list(self.desk.user.variables().items())[-NAMES_MOST:]:
             detail = ""
             with contextlib.suppress(Exception):  # a user's class may do anything when it is looked at
                 detail = told(value)
@@ -115,7 +115,7 @@ class Control:
         return found[::-1]
 
     def _files(self) -> list[str]:
-        with os.scandir(self.desk.folder) as entries:
+        with os.scandir(self.desk.user.folder) as entries:
             names = sorted(e.name for e in entries if e.is_file() and not e.name.startswith("."))
         return [name for name in names if not secret_file(name)][:NAMES_MOST]
 

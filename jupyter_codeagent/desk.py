@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -22,11 +21,11 @@ from jupyter_codeagent.errors import NotPlainData, SandboxUnavailable
 from jupyter_codeagent.keys import Keys
 from jupyter_codeagent.options import CodeAgent
 from jupyter_codeagent.passing import Kept, Passing, mark_of, names_used
-from jupyter_codeagent.records import Place, Records
+from jupyter_codeagent.records import Records
 from jupyter_codeagent.sandbox import Sandbox, SandboxPolicy
 from jupyter_codeagent.tasks import Tasks
 from jupyter_codeagent.trajectory import Attempt, Observation, Trajectory
-from jupyter_codeagent.variables import of_user
+from jupyter_codeagent.user import User
 
 
 class DescribedModel(Model, Protocol):
@@ -66,6 +65,7 @@ class Desk:
         records: Records | None = None,
     ) -> None:
         self.shell = shell
+        self.user = User(shell, settings)
         self.settings = settings
         self.choose_model = choose_model
         self.records = records or Records(Path(jupyter_data_dir()) / "codeagent" / "records")
@@ -118,14 +118,14 @@ class Desk:
         """
         seconds = timeout or self.settings.timeout
         if self._sandbox is None or self._passing is None:
-            policy = SandboxPolicy(folder or self.folder, memory=self.settings.memory)
+            policy = SandboxPolicy(folder or self.user.folder, memory=self.settings.memory)
             fresh = Sandbox(policy)
             self.since, self.delivered = time.time(), {}
             fresh.start()
             if self._shut:  # meanwhile, by another thread
                 fresh.close()
                 raise SandboxUnavailable("The extension is being unloaded.")
-            self._sandbox, self._passing = fresh, Passing(fresh, self.variables, self.keys, self.shell.user_ns)
+            self._sandbox, self._passing = fresh, Passing(fresh, self.user.variables, self.keys, self.shell.user_ns)
         self._passing.keys = self.keys
         self._sandbox.policy = replace(self._sandbox.policy, timeout=seconds)
         return self._passing
@@ -279,60 +279,17 @@ class Desk:
         """Return a sentence about what `code` uses and the user has changed since the task was given, if anything."""
         given = self.given.get(trajectory.id, {})
         own = {n for a in trajectory.attempts if a.accepted and a.observation for n in a.observation.names}
-        variables, keys = self.variables(), self.keys
+        variables, keys = self.user.variables(), self.keys
         names = [n for n in names_used(code) if n in given and n not in own]
         changed = [n for n in names if not _same(n, variables, given[n], keys)]
-        files = [i.name for i in trajectory.inputs if _digest(i.name, self.folder) != i.digest]
+        files = [i.name for i in trajectory.inputs if _digest(i.name, self.user.folder) != i.digest]
         what = " and ".join(filter(None, [", ".join(changed), ", ".join(files)]))
         return f"Changed since the agent took them: {what}; the code may give something else now." if what else ""
-
-    def variables(self) -> dict[str, Any]:
-        """Return what the user defined in the notebook, as it is now."""
-        namespace: Mapping[str, Any] = self.shell.user_ns
-        hidden = [n for n, value in self.shell.user_ns_hidden.items() if n in namespace and namespace[n] is value]
-        return of_user(namespace, hidden)
-
-    @property
-    def folder(self) -> Path:
-        """The working folder of the kernel."""
-        return Path.cwd()
-
-    @property
-    def place(self) -> Place:
-        """Where the current cell stands; the notebook's name where the front end tells it."""
-        name = os.environ.get("JPY_SESSION_NAME") or str(self.shell.user_ns.get("__vsc_ipynb_file__", ""))
-        return Place(str(self.folder), Path(name).name)
-
-    def cells(self) -> list[str]:
-        """Return the cells run before the current one, oldest first, 40 at most."""
-        history: list[str] = self.shell.history_manager.input_hist_raw
-        return list(history[1:-1][-40:])
-
-    def origin(self, source: str) -> Origin:
-        """Return where the current cell, with this text, was run."""
-        parent = self.shell.kernel.get_parent() if hasattr(self.shell, "kernel") else {}
-        session = parent.get("header", {}).get("session", "")
-        cell = (parent.get("metadata") or {}).get("cellId", "")
-        return Origin(session, cell if isinstance(cell, str) else "", source)
 
     @property
     def page(self) -> Any:
         """The kernel, where the page that runs the current cell shows attempts as cells; else None."""
-        return self.shell.kernel if self.bridge.attached(self.origin("").session) else None
-
-    @property
-    def attended(self) -> bool:
-        """Somebody can be asked: the front end takes input for this cell, or this is a terminal."""
-        kernel = getattr(self.shell, "kernel", None)
-        if kernel is not None:
-            return bool(kernel.get_parent().get("content", {}).get("allow_stdin"))
-        return sys.stdin is not None and sys.stdin.isatty()
-
-    @property
-    def may_ask_model(self) -> bool:
-        """A model may be called: a person runs this, or whoever started the run asked for it."""
-        wanted = self.settings.unattended == "ask" or os.environ.get("JUPYTER_CODEAGENT_RUN") == "1"
-        return wanted or self.attended
+        return self.shell.kernel if self.bridge.attached(self.user.origin("").session) else None
 
 
 def _same(name: str, variables: Mapping[str, Any], mark: str, keys: Keys) -> bool:

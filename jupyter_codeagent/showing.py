@@ -42,7 +42,7 @@ class Views:
 
     def _suiting(self, trajectory: Trajectory, buttons: Callable[[bool], Buttons]) -> View:
         desk, costs = self.desk, self.desk.settings.show_costs
-        session = desk.origin("").session
+        session = desk.user.origin("").session
         front = find_front_end(desk.shell, desk.bridge.attached(session))
         kind = choose_view(front)
         if kind == "terminal":

@@ -100,7 +100,7 @@ class Solving:
         order = self._order(task, options, identity)
         if not options.again and self._replayed(order, source):
             return
-        if not self.desk.may_ask_model:
+        if not self.desk.user.may_ask_model:
             print(  # noqa: T201 - this is the cell's output
                 "Not run: nobody is there to watch and no record of this cell was found. "
                 "Set JUPYTER_CODEAGENT_RUN=1 to have a model asked in such a run.",
@@ -109,12 +109,12 @@ class Solving:
             return
         if options.review and options.background:
             raise WrongUse("--review asks before each execution, so it does not go with --background.")
-        if options.review and not self.desk.attended:
+        if options.review and not self.desk.user.attended:
             raise WrongUse("--review asks before each execution, and nobody can be asked here.")
         model = self.desk.choose_model(options.model or self.desk.settings.model or None)
         order.trajectory.told = self._announcement(model, order)
         # without a person the kernel ends with the last cell, and would take the task with it
-        if options.background and self.desk.attended:
+        if options.background and self.desk.user.attended:
             self._background(order, model, source)
         else:
             self._foreground(order, model, source)
@@ -122,22 +122,22 @@ class Solving:
     def _order(self, task: str, options: argparse.Namespace, identity: str) -> Order:
         """Return the task with its context, but for what earlier tasks contribute."""
         desk = self.desk
-        variables, folder = desk.variables(), desk.folder
+        variables, folder = desk.user.variables(), desk.user.folder
         asked = checked_variables(options.variables, variables)
         named = list(dict.fromkeys([*asked, *names_in(task, variables)]))
         files = list(dict.fromkeys([*find_files(options.files, folder), *files_named(task, folder)]))
         context = describe(
-            cells=desk.cells(), variables=variables, named=named, files=files, folder=folder, keys=desk.keys
+            cells=desk.user.cells(), variables=variables, named=named, files=files, folder=folder, keys=desk.keys
         )
         checks = (*map(expression_check, options.check), *map(file_check, options.test))
         limit = options.attempts or desk.settings.attempts
         trajectory = Trajectory(desk.keys.hide(task), context, checks, limit, inputs=inputs(files, folder))
         trajectory.cell = code_hash(identity)
-        return Order(trajectory, options, named, asked, files, identity, folder, desk.place)
+        return Order(trajectory, options, named, asked, files, identity, folder, desk.user.place)
 
     def _announcement(self, model: DescribedModel, order: Order) -> str:
         """Return which model is asked and what leaves the machine."""
-        variables = self.desk.variables()
+        variables = self.desk.user.variables()
         named = [name for name in order.named if not self.desk.keys.named(name, variables.get(name))]
         looks = ", ".join([*named, *order.files])
         ending = f"the variables by name and type, and the first rows or lines of {looks}"
@@ -160,7 +160,7 @@ class Solving:
         self._end(order)
         if trajectory.stopped:
             raise Stopped
-        if trajectory.status == "failed" and (trajectory.failure or not self.desk.attended):
+        if trajectory.status == "failed" and (trajectory.failure or not self.desk.user.attended):
             raise UsageError(trajectory.reason)
 
     def _solve(
@@ -216,7 +216,7 @@ class Solving:
     def _background(self, order: Order, model: DescribedModel, source: str) -> None:
         """Have the task solved in a thread, with the variables of now; returns at once."""
         desk, trajectory = self.desk, order.trajectory
-        order.taken, left_out = take(desk.variables(), order.named, order.asked, desk.keys)
+        order.taken, left_out = take(desk.user.variables(), order.named, order.asked, desk.keys)
         trajectory.background = True
         trajectory.told += " It works with the variables as they are now."
         if left_out:
@@ -265,7 +265,7 @@ class Solving:
         trajectory = order.trajectory
         view = self.views.make(trajectory, self.managing.buttons)
         view.open(trajectory, trajectory.told)
-        self.desk.bridge.begin(trajectory, self.desk.origin(source))
+        self.desk.bridge.begin(trajectory, self.desk.user.origin(source))
         return view
 
     def _end(self, order: Order) -> None:
@@ -282,7 +282,7 @@ class Solving:
     def _replayed(self, order: Order, source: str) -> bool:
         """Show the record of this cell, if there is one."""
         desk = self.desk
-        record = desk.records.find(order.identity, order.place, anywhere=not desk.attended)
+        record = desk.records.find(order.identity, order.place, anywhere=not desk.user.attended)
         if desk.records.complaint:
             print(desk.records.complaint, file=sys.stderr)  # noqa: T201 - this is the cell's output
         if record is None:
@@ -294,7 +294,7 @@ class Solving:
         trajectory.cell = order.trajectory.cell
         desk.tasks.add(trajectory)
         view = self.views.make(trajectory, self.managing.buttons)
-        desk.bridge.begin(trajectory, desk.origin(source), replayed=True)
+        desk.bridge.begin(trajectory, desk.user.origin(source), replayed=True)
         view.close(trajectory, replay_notice(record, order.trajectory), replayed=True)
         return True
 

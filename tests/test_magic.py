@@ -558,7 +558,7 @@ def test_records_are_for_their_owner_only(solved):
     (path,) = solved.desk.records.folder.glob("*.json")
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(solved.desk.records.folder.stat().st_mode) == 0o700
-    assert str(solved.desk.folder) not in path.read_text()
+    assert str(solved.desk.user.folder) not in path.read_text()
 
 
 @pytest.mark.parametrize(
