@@ -5,13 +5,12 @@ import { type ISignal, Signal } from '@lumino/signaling';
 
 import type { IVerification, Server } from '../server';
 import type { INotebookWork } from '../tokens';
-import { string } from '../values';
 
 const POLL = 500; // milliseconds between two looks at a verification
 
 /** A notebook that was saved, or is verified. */
 export interface ISaved {
-  /** As the server names it. */
+  /** As the server names it; empty while it is being saved. */
   path: string;
   /** What was said of it. */
   text: string;
@@ -39,12 +38,16 @@ export class Saving {
     attempts: boolean,
     verifiable: boolean
   ): Promise<void> {
-    const reply = await work.request('save', { path: file, attempts });
+    this._job = '';
+    this._set({ path: '', text: '', verifiable, verification: null });
+    const reply = await work
+      .request('save', { path: file, attempts })
+      .finally(() => this._set(null));
     if (!reply.ok) {
       throw new Error(reply.text);
     }
     const folder = PathExt.dirname(work.panel.context.localPath);
-    const path = PathExt.join(folder, string(reply.path) || file);
+    const path = PathExt.join(folder, file);
     this._set({ path, text: reply.text, verifiable, verification: null });
   }
 

@@ -91,22 +91,25 @@ function Saved(props: { saved: ISaved }): JSX.Element {
   const { model, deeds, trans } = usePanel();
   const { path, text, verifiable, verification } = props.saved;
   const running = verification?.state === 'running';
+  const said = visible(bounded(text || trans.__('Saved %1.', path), 1000).text);
   return (
     <Message
       kind={verification?.report?.ok === false ? 'error' : 'said'}
       onClose={() => model.saving.close()}
     >
-      <p>{text ? visible(bounded(text, 1000).text) : oneLine(path, 300)}</p>
+      <p>{path ? said : trans.__('Saving...')}</p>
       {verification && <Verification verification={verification} />}
       <div className="jp-codeagent-Card-actions">
-        <button
-          type="button"
-          className="jp-codeagent-Button"
-          onClick={() => void model.act(() => deeds.open(path))}
-        >
-          {trans.__('Open')}
-        </button>
-        {verifiable && !running && (
+        {path && (
+          <button
+            type="button"
+            className="jp-codeagent-Button"
+            onClick={() => void model.act(() => deeds.open(path))}
+          >
+            {trans.__('Open')}
+          </button>
+        )}
+        {path && verifiable && !running && (
           <button
             type="button"
             className="jp-codeagent-Button"

@@ -68,7 +68,7 @@ function Words(props: { text: string; onGo: () => void }): JSX.Element {
       <p>
         {all
           ? visible(whole ? all : words)
-          : trans.__('The agent cell of these attempts is gone.')}
+          : trans.__('The agent cell of these attempts is not in this notebook.')}
       </p>
       <div>
         {words.length < props.text.trim().length && (
