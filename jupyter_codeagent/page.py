@@ -49,11 +49,11 @@ def page(
 def brief(
     trajectory: Trajectory, seconds: float | None = None, costs: bool = True, notice: str = "", told: str = ""
 ) -> str:
-    """Return the record without the attempts' code and outputs, which stand in cells; parameters as for `page`."""
+    """Return the record without the attempts, which are cells; parameters as for `page`."""
     parts = [
         told_html(told),
         head_html(trajectory, seconds, costs),
-        *_entries(trajectory, _line_html),
+        *_entries(trajectory, _unwritten_html),
         *notes_html(reason(trajectory), notice, *cells_next(trajectory)),
     ]
     return framed("".join(parts), trajectory.status)
@@ -132,10 +132,12 @@ def body_html(attempt: Attempt, trajectory: Trajectory) -> str:
     return "".join(body)
 
 
-def _line_html(attempt: Attempt, trajectory: Trajectory, newest: bool) -> str:
-    """Return an attempt in one line; what has no code yet has no cell either, and its text is shown."""
-    said = body_html(attempt, trajectory) if attempt.action.code is None else ""
-    return f'<div class="jca-line jca-{attempt.status}">{_title_html(attempt)}</div>{said}'
+def _unwritten_html(attempt: Attempt, trajectory: Trajectory, newest: bool) -> str:
+    """Return what the model writes while there is no code, and so no cell, yet."""
+    if attempt.action.code is not None:
+        return ""
+    title = f'<div class="jca-line jca-{attempt.status}">{_title_html(attempt)}</div>'
+    return title + body_html(attempt, trajectory)
 
 
 def _title_html(attempt: Attempt) -> str:

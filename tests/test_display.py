@@ -239,7 +239,7 @@ def test_a_notebook_view_shows_beginnings_and_ends_at_once():
     assert "Attempt 1 succeeded" in pages[-1]
 
 
-def test_a_brief_record_has_a_line_for_each_attempt_and_neither_code_nor_outputs():
+def test_a_brief_record_leaves_the_attempts_to_their_cells():
     html, lines = brief(solved(), 3.2, told="what is asked"), text(solved(), 3.2, told="what is asked", whole=False)
     words = re.sub(r"<style>.*?</style>|<[^>]+>", " ", html, flags=re.DOTALL)
     for shown in (words, lines):
@@ -247,17 +247,13 @@ def test_a_brief_record_has_a_line_for_each_attempt_and_neither_code_nor_outputs
             "what is asked",
             "Solved",
             "a-model",
-            "failed",
-            "KeyError",
-            "rolled back",
-            "0.5 s",
             "passed",
             "42",
         ):
             assert part in shown, part
         assert "Accept and run" in shown and "%agent accept" not in shown
         assert "I sum it." not in shown and "sum()" not in shown
-    assert html.count('class="jca-line') == 2 and "<details" not in html
+    assert "KeyError" not in words and "KeyError" in lines and "<details" not in html
     assert not {"script", "img", "iframe", "a", "link"} & Tags(html).names()
 
 
