@@ -126,9 +126,16 @@ class Page:
             if reply["parent_header"]["msg_id"] == message["header"]["msg_id"]:
                 break
         self.subshell = reply["content"]["subshell_id"]
+        self.open_control({"version": 1, "session": self.session})
+
+    def open_control(self, data):
+        """Open the control comm with this data."""
         self.control_id = uuid.uuid4().hex
-        data = {"version": 1, "session": self.session}
         self._comm_message("comm_open", data, target_name=CONTROL)
+
+    def send_on(self, comm_id, data):
+        """Send a message on any comm."""
+        self.client.shell_channel.send(self.client.session.msg("comm_msg", {"comm_id": comm_id, "data": data}))
 
     def _comm_message(self, kind, data, **more):
         message = self.client.session.msg(kind, {"comm_id": self.control_id, "data": data, **more})

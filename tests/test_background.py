@@ -353,6 +353,16 @@ def test_undo_takes_back_the_last_kept_attempt(front, server):
     assert list(screen(front).attempts.values())[-1]["outputs"][0]["data"]["text/plain"] == "['a']"
 
 
+def test_what_fails_on_our_side_is_said_in_the_record(front, server):
+    server.turns = [Turn("x", code="a = 1")]
+    task, request = given(front, "fail")
+    assert ended(front, task) == "failed"
+    front.during(0.3)
+    shown = front.cells[request].displays[-1]["data"]["text/html"]
+    assert "the script has no more turns" in shown and front.cells[request].errors == []
+    assert "the script has no more turns" in front.events[-1]["record"]["reason"]
+
+
 def test_wrong_use_is_one_sentence(front):
     assert (
         "--review asks before each execution, so it does not go with --background"

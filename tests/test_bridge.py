@@ -326,6 +326,20 @@ def test_a_bad_request_gets_one_sentence(front, data):
     assert "Traceback" not in reply["text"]
 
 
+@pytest.mark.parametrize("data", [None, [], "x", {"session": 5}, {"version": 9, "session": "s" * 100_000}])
+def test_a_strange_page_may_open_and_gets_answers(front, data):
+    mine = front.control_id
+    front.open_control(data)
+    assert front.ask("sync")["known"] == []
+    front.close_comm(front.control_id)
+    front.control_id = mine
+
+
+def test_what_is_sent_on_the_kernels_comm_is_passed_over(front):
+    front.send_on(front.comm, {"type": "stop"})
+    assert front.run("1").reply["status"] == "ok" and front.control == []
+
+
 def test_unloading_closes_the_comm_and_loading_opens_another(place):
     with kernel_page(place, clean_environment(place.parent)) as front:
         front.run(LOAD)
