@@ -10,6 +10,7 @@ from typing import Any
 from jupyter_codeagent.bridge.feed import Feed, Message, Origin
 from jupyter_codeagent.errors import CodeAgentError, WrongUse
 from jupyter_codeagent.notebook import sendable
+from jupyter_codeagent.sandbox.shelter import uninterrupted
 from jupyter_codeagent.trajectory import Attempt, Trajectory
 
 EVENTS = "jupyter_codeagent"  # the comm that the kernel opens, and only sends on
@@ -85,7 +86,7 @@ class Bridge:
         """Send what is new about a task, if it is worth a message."""
         if self._comm is None:
             return
-        with self._lock:
+        with uninterrupted(), self._lock:  # a change that is half sent would spoil all later ones
             feed = self._feeds.get(trajectory.id)
             for message in feed.news() if feed is not None else ():
                 self._send(message)
@@ -93,7 +94,7 @@ class Bridge:
     def edited(self, trajectory: Trajectory, attempt: Attempt) -> None:
         """Say that the user's version of an attempt was executed."""
         self._find([trajectory.id])
-        with self._lock:
+        with uninterrupted(), self._lock:
             feed = self._feeds.get(trajectory.id)
             if feed is not None:
                 self._send(feed.edited(attempt))
