@@ -94,13 +94,12 @@ export class Decorator implements IDisposable {
     if (!known) {
       return;
     }
-    const { showCosts: costs } = this._settings.values;
     if (known.bar instanceof TaskBar) {
       const { keeper } = this._work;
       if (task) {
         const discarded = keeper.discarded(task.id);
         const { writable } = keeper;
-        known.bar.showTask(task, { writable, costs, discarded });
+        known.bar.showTask(task, { writable, discarded });
       }
       return;
     }
@@ -108,7 +107,7 @@ export class Decorator implements IDisposable {
     if (view && (known.entry !== entry || known.phase !== view.phase)) {
       known.entry = entry;
       known.phase = view.phase;
-      known.bar.showAttempt(view, costs);
+      known.bar.showAttempt(view, this._settings.values.showCosts);
     }
   }
 

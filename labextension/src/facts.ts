@@ -1,10 +1,10 @@
-/** Figures of attempts and tasks in words. */
+/** Figures of attempts in words. */
 
 import type { TranslationBundle } from '@jupyterlab/translation';
 
 import { tokensOf } from './panel/sums';
-import { dollars, duration, visible } from './panel/text';
-import type { ITaskRecord, ITokens } from './tokens';
+import { duration, visible } from './panel/text';
+import type { ITokens } from './tokens';
 
 /** Return how many tokens went in and out; nothing where none did. */
 export function tokensFact(
@@ -23,9 +23,4 @@ export function timeFact(seconds: number): string[] {
 /** Return the isolation that was in force; nothing where nothing ran. */
 export function tierFact(tier: string, trans: TranslationBundle): string[] {
   return tier ? [trans.__('tier %1', visible(tier))] : [];
-}
-
-/** Return what a task cost; nothing where that is unknown. */
-export function costFact(record: ITaskRecord): string[] {
-  return record.cost === null ? [] : [dollars(record.cost)];
 }

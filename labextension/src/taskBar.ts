@@ -14,7 +14,6 @@ import {
 } from '@jupyterlab/ui-components';
 
 import { Bar, type IButton } from './bar';
-import { costFact, tierFact, timeFact, tokensFact } from './facts';
 import { oneLine } from './panel/text';
 import { unfinished } from './records';
 import type { ITaskView, TaskStatus } from './tokens';
@@ -33,8 +32,6 @@ export interface ITaskActions {
 export interface IAround {
   /** Cells can be inserted. */
   writable: boolean;
-  /** Show what the task took. */
-  costs: boolean;
   /** Attempts that the user discarded. */
   discarded: number;
 }
@@ -80,8 +77,8 @@ export class TaskBar extends Bar {
   }
 
   private _facts(
-    { attempts, missing, record }: ITaskView,
-    { writable, costs, discarded }: IAround
+    { attempts, missing }: ITaskView,
+    { writable, discarded }: IAround
   ): string[] {
     const trans = this._trans;
     const accepted = attempts.filter(a => a.record.role === 'accepted').length;
@@ -90,11 +87,6 @@ export class TaskBar extends Bar {
       ...(all > 0
         ? [trans.__('%1 of %2 reviewed', accepted + discarded, all)]
         : []),
-      ...(record ? timeFact(record.duration) : []),
-      ...(record && costs ? tokensFact(record.tokens, trans) : []),
-      ...(record && costs ? costFact(record) : []),
-      ...(record?.model ? [oneLine(record.model, 40)] : []),
-      ...(record ? tierFact(record.tier, trans) : []),
       ...this._missing(missing, writable)
     ];
   }
