@@ -54,8 +54,8 @@ export class PanelModel implements IDisposable {
     this.trans = options.trans;
     this.saving = new Saving(options.server);
     this._cells.currentChanged.connect(this._onCurrent);
-    this.settings.changed.connect(this._emit);
-    this.folds.changed.connect(this._emit);
+    this.settings.changed.connect(this._revise);
+    this.folds.changed.connect(this._revise);
     this.saving.changed.connect(this._emit);
     this._onCurrent();
     void this._askServer();
@@ -73,6 +73,11 @@ export class PanelModel implements IDisposable {
   /** Of the active notebook; null where none is open. */
   get work(): INotebookWork | null {
     return this._work;
+  }
+
+  /** Another one whenever the tasks, or how they are shown, may have changed. */
+  get revision(): number {
+    return this._revision;
   }
 
   get info(): IInfo | null {
@@ -202,7 +207,7 @@ export class PanelModel implements IDisposable {
     const info = await askInfo(work);
     if (work === this._work && info) {
       this._info = info;
-      this._emit();
+      this._revise();
     }
   }
 
@@ -268,7 +273,7 @@ export class PanelModel implements IDisposable {
       this._asked = 0;
       void this.refresh();
     }
-    this._emit();
+    this._revise();
   };
 
   private async _askServer(): Promise<void> {
@@ -279,6 +284,11 @@ export class PanelModel implements IDisposable {
       this._emit();
     });
   }
+
+  private readonly _revise = (): void => {
+    this._revision += 1;
+    this._emit();
+  };
 
   private readonly _emit = (): void => {
     this._changed.emit();
@@ -294,6 +304,7 @@ export class PanelModel implements IDisposable {
   private _models: IModels | null = null;
   private _notice: INotice | null = null;
   private _review = false;
+  private _revision = 0;
   private _focusWanted = false;
   private _drafts = new WeakMap<NotebookPanel, IDraft>();
   private _none: IDraft = {

@@ -35,8 +35,17 @@ export function failureOf(cell: Cell | null): IFailure | null {
   return { summary, traceback: lines.join('\n').trim() || summary };
 }
 
-/** Return the error in the outputs of `cell` as one line, or nothing; made once for each output. */
-export function errorLine(cell: Cell | null): string {
+/** Return what gives the error of a cell, by its id, as one line or nothing; the notebook is read once, when it is first asked. */
+export function errorLines(panel: NotebookPanel): (cellId: string) => string {
+  let cells: Map<string, Cell> | null = null;
+  return cellId => {
+    cells ??= new Map(panel.content.widgets.map(cell => [cell.model.id, cell]));
+    return errorLine(cells.get(cellId) ?? null);
+  };
+}
+
+/** Return the error in the outputs of `cell`; made once for each output. */
+function errorLine(cell: Cell | null): string {
   const output = errorOutput(cell);
   if (!output) {
     return '';

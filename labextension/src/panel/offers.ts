@@ -71,7 +71,10 @@ export function thingOffers(
       kind: 'variable',
       value: name,
       label: name,
-      detail: oneLine([type, detail].filter(part => part).join(' '), 80),
+      detail: oneLine(
+        detail.startsWith(type) ? detail : `${type} ${detail}`,
+        80
+      ),
       insert: name
     })),
     ...(info?.files ?? []).map((name): IOffer => ({

@@ -1,21 +1,31 @@
 /** The tasks of the notebook, the latest at the end. */
 
-import { useEffect, useLayoutEffect, useRef, useState } from 'react';
+import { memo, useEffect, useLayoutEffect, useRef, useState } from 'react';
 
 import { agentIcon } from '../../icons';
 import type { INotebookWork } from '../../tokens';
 import { news, standingOf } from '../news';
+import { errorLines } from '../notebook';
 import { usePanel } from './context';
 import { Task } from './Task';
 
-const TASKS = 20; // tasks that are shown without being asked for
+const TASKS = 10; // tasks that are shown without being asked for
 const NEAR = 40; // pixels from the end that still count as the end
 
-export function Conversation(props: { work: INotebookWork }): JSX.Element {
+export interface IConversationProps {
+  work: INotebookWork;
+  /** Another one where there may be something else to show; writing in the box makes none. */
+  revision: number;
+}
+
+export const Conversation = memo(TaskList);
+
+function TaskList(props: IConversationProps): JSX.Element {
   const { model, trans } = usePanel();
   const { tasks } = props.work;
   const folded = model.folds.count(tasks);
   const [most, setMost] = useState(TASKS);
+  const errorOf = errorLines(props.work.panel);
   const first = Math.max(folded, tasks.length - most);
   const place = useRef<HTMLDivElement>(null);
   useScrolling(place, props.work);
@@ -43,7 +53,12 @@ export function Conversation(props: { work: INotebookWork }): JSX.Element {
           </button>
         )}
         {tasks.slice(first).map(task => (
-          <Task key={task.cellId} work={props.work} task={task} />
+          <Task
+            key={task.cellId}
+            work={props.work}
+            task={task}
+            errorOf={errorOf}
+          />
         ))}
         {first >= tasks.length && <Welcome />}
       </div>

@@ -146,7 +146,7 @@ function Verification(props: { verification: IVerification }): JSX.Element {
         />
       )}
       <p>
-        {state === 'stopped' && !text
+        {state === 'stopped'
           ? trans.__('The verification was cancelled.')
           : visible(bounded(text, 2000).text)}
       </p>

@@ -4,7 +4,6 @@ import { useState } from 'react';
 
 import type { INotebookWork, ITaskView } from '../../tokens';
 import { withoutQuotes } from '../compose';
-import { errorLine } from '../notebook';
 import { sumOf } from '../sums';
 import { bounded, dollars, duration, oneLine, visible } from '../text';
 import { taskWord } from '../words';
@@ -13,13 +12,15 @@ import { usePanel } from './context';
 import { Markdown } from './Markdown';
 import { Status } from './Status';
 
-const ATTEMPTS = 20; // cards of one task that are shown without being asked for
+const ATTEMPTS = 10; // cards of one task that are shown without being asked for
 const WORDS = 600; // characters of a task that are shown without being asked for
 const MOST = 20_000;
 
 export interface ITaskProps {
   work: INotebookWork;
   task: ITaskView;
+  /** The error in the outputs of a cell, in one line. */
+  errorOf: (cellId: string) => string;
 }
 
 export function Task(props: ITaskProps): JSX.Element {
@@ -68,7 +69,9 @@ function Words(props: { text: string; onGo: () => void }): JSX.Element {
       <p>
         {all
           ? visible(whole ? all : words)
-          : trans.__('The agent cell of these attempts is not in this notebook.')}
+          : trans.__(
+              'The agent cell of these attempts is not in this notebook.'
+            )}
       </p>
       <div>
         {words.length < props.text.trim().length && (
@@ -121,9 +124,7 @@ function Attempts(props: ITaskProps): JSX.Element {
           work={work}
           task={task.id}
           attempt={attempt}
-          error={
-            attempt.phase === 'done' ? errorLine(work.cellOf(attempt)) : ''
-          }
+          error={attempt.phase === 'done' ? props.errorOf(attempt.cellId) : ''}
           folded={
             attempt.record.status === 'accepted' ||
             (attempt.record.status === 'failed' && hidden + i < last)

@@ -43,7 +43,7 @@ function Content(): JSX.Element {
   return (
     <>
       <Header work={work} />
-      <Conversation key={`list ${key}`} work={work} />
+      <Conversation key={`list ${key}`} work={work} revision={model.revision} />
       <Messages />
       <Composer key={`box ${key}`} work={work} />
     </>
