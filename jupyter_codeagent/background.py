@@ -14,6 +14,7 @@ from jupyter_codeagent.trajectory import Action, Trajectory
 
 PATIENCE = 1.0  # seconds that whoever stops a task waits for its end
 LOOK = 0.05  # seconds between two looks at whether to stop
+GIVE_UP = 600.0  # seconds after which what does not end is no longer told to
 
 
 class Turns:
@@ -108,7 +109,7 @@ class Job:
             threading.Thread(target=self._interrupt, name="codeagent-stop", daemon=True).start()
         return self.ended.is_set()
 
-    def _interrupt(self, patience: float = 600.0) -> bool:
+    def _interrupt(self, patience: float = GIVE_UP) -> bool:
         deadline = time.monotonic() + patience
         while not self.ended.wait(LOOK) and time.monotonic() < deadline:
             if self.ticket.first:
@@ -165,7 +166,7 @@ class Stoppable:
             pieces.put(error)
 
     def _cancel(self, reader: threading.Thread) -> None:
-        deadline = time.monotonic() + 600
+        deadline = time.monotonic() + GIVE_UP
         while reader.is_alive() and time.monotonic() < deadline:
             self.model.cancel()  # again and again: a request may begin just after it
             reader.join(LOOK)

@@ -132,7 +132,7 @@ def attempt_record(trajectory: Trajectory, attempt: Attempt, role: str) -> dict[
         "tokens": _tokens(attempt.action.usage),
         "tier": trajectory.tier,
         "rolled_back": attempt.rolled_back,
-        "hash": code_hash(attempt.action.code or ""),
+        "hash": code_hash(_accepted_code(attempt) if role == "accepted" else attempt.action.code or ""),
         "explanation": harmless(_clean(attempt.action.text.strip()[:EXPLANATION_MOST])),
         "notes": [_clean(note)[:NOTE_MOST] for note in seen.notes[:NOTES_MOST]],
     }
@@ -199,7 +199,13 @@ def _accepted_cells(trajectory: Trajectory, attempt: Attempt) -> Iterator[Any]:
     if text := attempt.action.text.strip():
         yield _markdown(text, _part(trajectory, "explanation"))
     metadata = {KEY: attempt_record(trajectory, attempt, "accepted")}
-    yield _code(attempt.action.code or "", outputs_of(attempt.observation), metadata)
+    # what the user has changed since has not run in the sandbox
+    outputs = outputs_of(attempt.observation) if attempt.taken is None else []
+    yield _code(_accepted_code(attempt), outputs, metadata)
+
+
+def _accepted_code(attempt: Attempt) -> str:
+    return (attempt.action.code or "") if attempt.taken is None else attempt.taken
 
 
 def _attempt_cell(trajectory: Trajectory, attempt: Attempt) -> Any:

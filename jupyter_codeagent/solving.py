@@ -243,7 +243,7 @@ class Solving:
             show(trajectory)
             if not job.stopping.is_set():
                 self.desk.bridge.show(trajectory)
-                order.trajectory.inputs = inputs(order.files, order.folder)
+                trajectory.inputs = inputs(order.files, order.folder)
                 sandbox = self._prepared(order)
                 self._solve(Stoppable(model, job.stopping), sandbox, trajectory, show, job.stopping)
                 trajectory.variables = sandbox.literals()

@@ -103,6 +103,14 @@ def test_attempt_record_says_what_the_attempt_was():
     }
 
 
+def test_code_that_the_user_changed_when_accepting_it_is_saved_as_changed():
+    trajectory = solved()
+    trajectory.attempts[1].accepted, trajectory.attempts[1].taken = True, "2 + 2"
+    cell = to_notebook(trajectory).cells[4]
+    assert cell.source == "2 + 2" and cell.outputs == []
+    assert cell.metadata.jupyter_codeagent.hash == code_hash("2 + 2")
+
+
 def test_records_of_earlier_versions_stay_valid():
     record = dict(to_notebook(solved(), attempts=True).cells[3].metadata.jupyter_codeagent)
     del record["explanation"], record["notes"]
