@@ -169,6 +169,8 @@ class MessagesModel:
         while True:
             try:
                 send = self._connected().messages.with_streaming_response.create
+                if cancelled.is_set():  # while the SDK was being loaded
+                    raise KeyboardInterrupt
                 response: httpx2.Response = stack.enter_context(send(stream=True, **request)).http_response
                 return response
             except anthropic.AnthropicError as error:
