@@ -6,6 +6,7 @@ import {
   dollars,
   duration,
   firstLines,
+  lastLines,
   middleCut,
   oneLine,
   visible,
@@ -49,6 +50,11 @@ test('the first lines, and how many there are', () => {
   assert.deepEqual(firstLines('a\nb\nc', 2), { text: 'a\nb', lines: 3 });
   assert.deepEqual(firstLines('a\nb', 2), { text: 'a\nb', lines: 2 });
   assert.deepEqual(firstLines('', 2), { text: '', lines: 1 });
+});
+
+test('the last lines, and how many there are', () => {
+  assert.deepEqual(lastLines('a\nb\nc', 2), { text: 'b\nc', lines: 3 });
+  assert.deepEqual(lastLines('a', 2), { text: 'a', lines: 1 });
 });
 
 test('times and dollars as people read them', () => {

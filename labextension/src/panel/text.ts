@@ -72,6 +72,15 @@ export function firstLines(
   return { text: lines > count ? text.slice(0, end) : text, lines };
 }
 
+/** Return the last `count` lines of `text`, and how many lines there are. */
+export function lastLines(
+  text: string,
+  count: number
+): { text: string; lines: number } {
+  const lines = text.split('\n');
+  return { text: lines.slice(-count).join('\n'), lines: lines.length };
+}
+
 /** Return `seconds` for people: "0.4 s", "12 s", "3 min 20 s". */
 export function duration(seconds: number): string {
   const time = Number.isFinite(seconds) && seconds > 0 ? seconds : 0;

@@ -64,6 +64,7 @@ function AttemptCard(props: ICardProps): JSX.Element {
             <Code
               code={code}
               label={trans.__('Code of attempt %1', record.attempt)}
+              growing={phase === 'writing'}
             />
           )}
         </>

@@ -1,23 +1,29 @@
-/** Code of an attempt: its first lines, or all of it, in the colours of the notebook's editors. */
+/** Code of an attempt: its first lines (while it is written the last), or all of it, in the colours of the notebook's editors. */
 
 import { useEffect, useRef, useState } from 'react';
 
-import { bounded, firstLines, visible } from '../text';
+import { bounded, firstLines, lastLines, visible } from '../text';
 import { usePanel } from './context';
 
 const LINES = 6;
 const LIMIT = 20_000; // characters; the cell has the whole
 const COLOURED = 4_000; // characters: more is parsed again and again while it is written
 
-export function Code(props: { code: string; label: string }): JSX.Element {
+export interface ICodeProps {
+  code: string;
+  label: string;
+  growing: boolean;
+}
+
+export function Code(props: ICodeProps): JSX.Element {
   const { trans } = usePanel();
   const [whole, setWhole] = useState(false);
   const { text, left } = bounded(props.code.trim(), LIMIT);
-  const first = firstLines(text, LINES);
-  const long = first.lines > LINES || left > 0;
+  const part = (props.growing ? lastLines : firstLines)(text, LINES);
+  const long = part.lines > LINES || left > 0;
   return (
     <div className="jp-codeagent-Code">
-      <Coloured code={visible(whole ? text : first.text)} label={props.label} />
+      <Coloured code={visible(whole ? text : part.text)} label={props.label} />
       {whole && left > 0 && (
         <p className="jp-codeagent-Panel-quiet">
           {trans.__('%1 further characters stand in the cell.', left)}
@@ -32,7 +38,7 @@ export function Code(props: { code: string; label: string }): JSX.Element {
         >
           {whole
             ? trans.__('Show less')
-            : trans.__('Show all %1 lines', first.lines)}
+            : trans.__('Show all %1 lines', part.lines)}
         </button>
       )}
     </div>

@@ -59,19 +59,21 @@ function ModelChoice(): JSX.Element {
   const { model, trans } = usePanel();
   const names = model.models?.models ?? [];
   return (
-    <label>
-      <span>{trans.__('Model')}</span>
-      <input
-        className="jp-mod-styled"
-        list="jp-codeagent-models"
-        spellCheck={false}
-        placeholder={model.defaultModel || trans.__('as configured')}
-        value={model.settings.get('defaultModel')}
-        onChange={event => {
-          const name = event.target.value.replace(/\s+/g, '').slice(0, 200);
-          void model.act(() => model.settings.set('defaultModel', name));
-        }}
-      />
+    <>
+      <label>
+        <span>{trans.__('Model')}</span>
+        <input
+          className="jp-mod-styled"
+          list="jp-codeagent-models"
+          spellCheck={false}
+          placeholder={model.defaultModel || trans.__('as configured')}
+          value={model.settings.get('defaultModel')}
+          onChange={event => {
+            const name = event.target.value.replace(/\s+/g, '').slice(0, 200);
+            void model.act(() => model.settings.set('defaultModel', name));
+          }}
+        />
+      </label>
       <datalist id="jp-codeagent-models">
         {names.map(({ name, where, available, detail }) => (
           <option key={name} value={name}>
@@ -79,6 +81,6 @@ function ModelChoice(): JSX.Element {
           </option>
         ))}
       </datalist>
-    </label>
+    </>
   );
 }
