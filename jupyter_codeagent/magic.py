@@ -89,6 +89,9 @@ class AgentMagics(Magics):
         if options.help:
             print(parser().format_help())  # noqa: T201 - this is the cell's output
             return
+        mine = self._cell_meta.get(KEY)
+        if isinstance(mine, dict) and mine.get("again") is True:  # a button of the front end; it is not stored
+            options.again = True
         identity = f"{identifying(line)}\n{cell.strip()}"
         self.solving.give(cell.strip(), options, identity, self._cell_text)
 

@@ -213,15 +213,16 @@ export class NotebookWork implements INotebookWork, IDisposable {
     const cell = this._widget(cellId);
     if (cell) {
       this._activate(cell);
-      await this.panel.content.scrollToCell(cell, 'smart');
+      // Not scrollToCell, which puts the cursor into the editor.
+      await this.panel.content.scrollToItem(this._index(cellId), 'smart');
     }
   }
 
   /** Scroll to a cell and leave the focus where it is. */
   follow(cellId: string): void {
-    const cell = this._widget(cellId);
-    if (cell) {
-      void this.panel.content.scrollToCell(cell, 'auto');
+    const index = this._index(cellId);
+    if (index >= 0) {
+      void this.panel.content.scrollToItem(index, 'auto');
     }
   }
 
