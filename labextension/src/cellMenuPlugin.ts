@@ -58,8 +58,7 @@ export const cellMenuPlugin: JupyterFrontEndPlugin<void> = {
       label: trans.__('Ask About This Cell...'),
       caption: trans.__('Ask the agent about this cell'),
       icon: agentIcon,
-      isEnabled: () => active() !== null,
-      isVisible: () => active() !== null,
+      isEnabled: () => cells.current !== null,
       execute: () => commands.execute(Commands.ask, { attachCell: true })
     });
     for (const command of [
