@@ -60,11 +60,9 @@ export class AgentCells implements IAgentCells {
   /** What works on notebooks is loaded with the first notebook. */
   private async _open(panel: NotebookPanel): Promise<void> {
     welcome(panel.sessionContext);
-    const [, { Keeper }, { NotebookWork }, { Decorator }] = await Promise.all([
-      panel.context.ready,
-      import('./keeper'),
-      import('./work'),
-      import('./decorator')
+    const [{ Decorator, Keeper, NotebookWork }] = await Promise.all([
+      import('./opened'),
+      panel.context.ready
     ]);
     if (panel.isDisposed || panel.context.isDisposed) {
       return;
