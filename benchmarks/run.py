@@ -21,7 +21,7 @@ from typing import Any
 
 sys.path[0] = str(Path(__file__).parent.parent)  # this checkout's `benchmarks` and `tests`, from any folder
 
-from benchmarks import executing, loop, memory, passing, starting, undoing  # noqa: E402
+from benchmarks import executing, loop, memory, passing, starting, ui, undoing  # noqa: E402
 from benchmarks.measure import Row, load, machine  # noqa: E402
 
 Benchmark = Callable[[bool], Iterator[Row]]
@@ -35,6 +35,7 @@ ALL: dict[str, Benchmark] = {
     "prompts": loop.prompts,
     "memory": memory.idle,
     "values": passing.values,
+    "ui": ui.front_end,
 }
 
 

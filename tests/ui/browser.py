@@ -24,6 +24,7 @@ ARGUMENTS = [
 ]
 # What the core says, with us and without us: the pattern, and when.
 CORE_SAYS = {
+    r"Cannot read properties of undefined \(reading 'schema'\)[\s\S]*notebook_core": "Notebook 7 loads its settings",
     "Could not restore the debugger state: Canceled future": "a notebook is closed soon after it was opened",
 }
 # Calls of these mean that somebody else's script ran in the page.
@@ -69,10 +70,11 @@ class Watch:
             self.errors.append(text)
 
     def _dialog(self, dialog: Dialog) -> None:
-        # A page that is closed with unsaved changes asks; that one is the core's.
-        if dialog.type != "beforeunload":
+        if dialog.type == "beforeunload":  # the core's, where changes are not saved
+            dialog.accept()
+        else:
             self.dialogs.append(f"{dialog.type}: {dialog.message}")
-        dialog.dismiss()
+            dialog.dismiss()
 
     def _request(self, request: Request) -> None:
         if not request.url.startswith((self.origin, "data:", "blob:", "about:")):

@@ -264,9 +264,9 @@ class Notebook:
 
         def found() -> CellState | None:
             cells = self.cells
-            task = next(cell for cell in reversed(cells) if cell.source.startswith("%%agent"))
+            task = next((cell for cell in reversed(cells) if cell.source.startswith("%%agent")), None)
             running = [c for c in cells if "attempt" in c.record and c.record.get("status") == "running"]
-            return task if task.record.get("status") == status and not running else None
+            return task if task and task.record.get("status") == status and not running else None
 
         return self.lab.until(found, f"a task that is {status}", seconds)
 
@@ -430,7 +430,7 @@ class Panel:
 
     def card(self, number: int) -> Locator:
         """Return the card of an attempt (of the latest task)."""
-        return self.element.get_by_role("region", name=re.compile(rf"^Attempt {number}\b")).last
+        return self.element.get_by_role("group", name=re.compile(rf"^Attempt {number}\b")).last
 
     @property
     def attachments(self) -> Locator:

@@ -10,6 +10,9 @@ from tests.messages_server import Turn
 from tests.ui.lab import Notebook
 from tests.ui.stories import LONG, SOLVED, SUM, held, one_attempt
 
+# The kernel's messages go to all pages; JupyterLab says so of each for the comm of another, or of an earlier, page.
+OTHERS_COMM = "Comm not found for comm id"
+
 
 def whole(notebook, code=LONG):
     """There is one attempt, as the model wrote it, and the task is solved."""
@@ -26,7 +29,7 @@ def reload(lab, notebook):
 
 
 def test_a_reload_in_the_middle_loses_and_doubles_nothing(own_lab, model, watch):
-    watch.allow("Comm not found for comm id")  # the core's own comms of the page that went away
+    watch.allow(OTHERS_COMM)
     own_lab.load()
     notebook, hold = held(own_lab, model)
     notebook.save()
@@ -37,7 +40,7 @@ def test_a_reload_in_the_middle_loses_and_doubles_nothing(own_lab, model, watch)
 
 
 def test_a_reload_in_the_middle_of_a_background_task(own_lab, model, watch):
-    watch.allow("Comm not found for comm id")  # the core's own comms of the page that went away
+    watch.allow(OTHERS_COMM)
     own_lab.load()
     notebook, hold = held(own_lab, model, "--background")
     notebook.save()
@@ -49,7 +52,7 @@ def test_a_reload_in_the_middle_of_a_background_task(own_lab, model, watch):
 
 
 def test_a_reload_before_anything_was_saved_brings_the_attempts_back(own_lab, model, watch):
-    watch.allow("Comm not found for comm id")  # the core's own comms of the page that went away
+    watch.allow(OTHERS_COMM)
     own_lab.load()
     model(Turn(code=SUM), SOLVED)
     notebook = own_lab.notebook("%%agent --background\nsum the numbers")
@@ -63,7 +66,8 @@ def test_a_reload_before_anything_was_saved_brings_the_attempts_back(own_lab, mo
     whole(again)
 
 
-def test_a_second_tab_inserts_nothing(lab, own_lab, model):
+def test_a_second_tab_inserts_nothing(lab, own_lab, model, watch):
+    watch.allow(OTHERS_COMM)
     notebook = lab.notebook()
     notebook.append("%%agent\nsum the numbers")
     notebook.save()
@@ -76,7 +80,8 @@ def test_a_second_tab_inserts_nothing(lab, own_lab, model):
     assert other.attempts() == []
 
 
-def test_attempts_that_another_browser_made_are_shown_on_demand(lab, own_lab, model):
+def test_attempts_that_another_browser_made_are_shown_on_demand(lab, own_lab, model, watch):
+    watch.allow(OTHERS_COMM)
     notebook = lab.notebook()
     notebook.append("%%agent\nsum the numbers")
     notebook.save()
