@@ -61,18 +61,6 @@ export class TaskStore {
     this.tasks.clear();
   }
 
-  /** Whether some attempt is only known from its middle. */
-  get incomplete(): boolean {
-    for (const task of this.tasks.values()) {
-      for (const attempt of task.attempts.values()) {
-        if (!attempt.whole) {
-          return true;
-        }
-      }
-    }
-    return false;
-  }
-
   private _task(id: string, message: Message, record: ITaskRecord): IChange {
     const task = this._known(id, message);
     task.record = record;

@@ -26,12 +26,12 @@ test('deltas add up', () => {
 
 test('an attempt that is seen from its middle is not whole until all is told', () => {
   const store = new TaskStore();
-  store.take(message({ code: { at: 40, text: '1' } }));
-  assert.equal(store.incomplete, true);
-  store.take(
+  const middle = store.take(message({ code: { at: 40, text: '1' } }));
+  assert.equal(middle?.attempt?.whole, false);
+  const all = store.take(
     message({ code: { at: 0, text: 'x' }, outputs: { at: 0, items: [] } })
   );
-  assert.equal(store.incomplete, false);
+  assert.equal(all?.attempt?.whole, true);
 });
 
 test('a tail without a stream does not fit', () => {
