@@ -27,14 +27,14 @@ SECONDS = 5  # of streaming in a round
 
 # The kernel's clock and the browser's are one: message headers say when the kernel sent them. A cell counts when the
 # frame that shows it has begun to be painted.
-LISTEN = """path => {
+LISTEN = """([path, place]) => {
   const panel = [...jupyterapp.shell.widgets('main')].find(w => w.context?.path === path);
   const kernel = panel.sessionContext.session.kernel;
   const seen = window.seen = { sent: {}, shown: {} };
   const now = () => performance.timeOrigin + performance.now();
   const painted = done => requestAnimationFrame(() => setTimeout(() => done(now()), 0));
   const look = () => {
-    for (const cell of panel.node.querySelectorAll('.jp-CodeCell')) {
+    for (const { node: cell } of panel.content.widgets.slice(place, place + 3)) {
       const output = cell.querySelector('.jp-OutputArea')?.textContent ?? '';
       const found = /Attempt (\\d+)/.exec(cell.textContent) || /shown-(\\d+)/.exec(output);
       const key = found && found[0].toLowerCase();
@@ -110,12 +110,12 @@ CLEAR = """path => {
 IDLE = """path => [...jupyterapp.shell.widgets('main')].find(w => w.context?.path === path)
   .sessionContext.session.kernel.status === 'idle'"""
 PANEL = ("jupyter-codeagent:open-panel", "#jupyter-codeagent-panel textarea")
-CORE_PANEL = ("toc:show-panel", ".jp-TableOfContents-content")
+CORE_PANEL = ("toc:show-panel", "#table-of-contents")
 
 
 def front_end(quick: bool) -> Iterator[Row]:
     """Attempt cells and streaming in a notebook of 1,000 cells; opening the panel; starting. Needs Chromium."""
-    rounds = 3 if quick else 7
+    rounds = 3 if quick else 5
     with ExitStack() as stack:
         place = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         model = stack.enter_context(serving())
@@ -162,7 +162,7 @@ def long_notebook(lab: Lab) -> Notebook:
     cells[AGENT - 1 : AGENT - 1] = ["%%agent\nsum the numbers"]
     notebook = lab.notebook(*cells)
     lab.scroll_to(notebook, AGENT)
-    lab.page.evaluate(LISTEN, notebook.path)
+    lab.page.evaluate(LISTEN, [notebook.path, AGENT])
     return notebook
 
 

@@ -155,10 +155,17 @@ class Lab:
 
     def scroll_to(self, notebook: Notebook, index: int) -> None:
         """Bring a cell into view."""
-        self.page.evaluate(
-            f"([path, index]) => void {_FIND}.content.scrollToItem(index, 'center')", [notebook.path, index]
-        )
-        self.page.wait_for_timeout(150)
+        cell = notebook.cell(index).element
+
+        def seen() -> bool:
+            self.page.evaluate(
+                f"([path, index]) => void {_FIND}.content.scrollToItem(index, 'center')", [notebook.path, index]
+            )
+            self.page.wait_for_timeout(100)
+            box = cell.bounding_box() if cell.count() else None
+            return box is not None and 0 <= box["y"] < self.page.viewport_size["height"]
+
+        self.until(seen, f"cell {index} in view")
 
     def use_kernel_of(self, notebook: Notebook, other: Notebook) -> None:
         """Give a notebook the kernel of another one."""

@@ -103,7 +103,9 @@ def test_every_command_is_in_the_palette_with_a_label(lab, model):
     assert len(set(found)) == len(found)
     lab.command("apputils:activate-command-palette")
     lab.page.locator("#command-palette input, .jp-ModalCommandPalette input").fill("agent")
-    expect(lab.page.locator(".lm-CommandPalette-header", has_text="Code Agent").first).to_be_visible()
+    expect(
+        lab.page.locator(".jp-ModalCommandPalette .lm-CommandPalette-header", has_text="Code Agent").first
+    ).to_be_visible()
     lab.page.keyboard.press("Escape")
 
 

@@ -181,8 +181,7 @@ def test_discard_all_deletes_the_attempts_and_undo_brings_them_back(lab, model):
     notebook = two_kept(lab, model)
     notebook.bar.get_by_role("button", name="Discard all").click()
     lab.until(lambda: not notebook.attempts(), "all are gone")
-    for _ in range(2):
-        lab.command("notebook:undo-cell-action")
+    lab.command("notebook:undo-cell-action")
     lab.until(lambda: len(notebook.attempts()) == 2, "all are back")
 
 
@@ -220,7 +219,7 @@ def test_solve_again_asks_the_model_anew(lab, model):
     server = model(Turn(code="total = 6 * 7\ntotal"), SOLVED)
     attempt.notebook.activate(1)
     lab.command("jupyter-codeagent:solve-again")
-    lab.until(lambda: attempt.notebook.attempts()[-1].record["task"] != first, "an attempt of another task")
+    lab.until(lambda: {a.record["task"] for a in attempt.notebook.attempts()} > {first}, "an attempt of another task")
     attempt.notebook.task("solved")
     assert len(server.requests) == 2
 
