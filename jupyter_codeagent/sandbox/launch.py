@@ -299,7 +299,8 @@ class Spawner(threading.Thread):
     def __init__(self) -> None:
         super().__init__(name="codeagent-spawner", daemon=True)
         self.jobs: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = queue.SimpleQueue()
-        self.watched: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._watched: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._lock = threading.Lock()
         self.pid = os.getpid()
 
     def do(self, job: Callable[[], Any]) -> Any:
@@ -308,9 +309,21 @@ class Spawner(threading.Thread):
         self.jobs.put((job, future))
         return future.result()
 
+    def watch(self, sandbox: Any) -> None:
+        """See to `sandbox` from now on, as long as it is there."""
+        with self._lock:
+            self._watched.add(sandbox)
+
+    def forget(self, sandbox: Any) -> None:
+        """See to it no longer."""
+        with self._lock:
+            self._watched.discard(sandbox)
+
     def look(self) -> None:
         """See to the idle sandboxes; a function of its own so that none is kept alive in between."""
-        for sandbox in list(self.watched):
+        with self._lock:
+            watched = list(self._watched)
+        for sandbox in watched:
             sandbox.look_after()
 
     def run(self) -> None:
@@ -336,7 +349,7 @@ def spawner() -> Spawner:
     """Return this process's spawner; a fork of the process gets its own."""
     global _spawner
     with _lock:
-        if _spawner is None or _spawner.pid != os.getpid():
+        if _spawner is None or _spawner.pid != os.getpid() or not _spawner.is_alive():
             _spawner = Spawner()
             _spawner.start()
         return _spawner

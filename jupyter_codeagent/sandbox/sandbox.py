@@ -111,7 +111,7 @@ class Sandbox:
         self.closed = True
         with uninterrupted():
             self.supervisor.shut_down()
-        spawner().watched.discard(self)
+        spawner().forget(self)
 
     @contextlib.contextmanager
     def _turn(self) -> Iterator[Supervisor]:
@@ -126,7 +126,7 @@ class Sandbox:
                 yield self.supervisor
             finally:
                 self._owner = None
-        spawner().watched.add(self)
+        spawner().watch(self)
 
     # -- executing --------------------------------------------------------------------------------
 
@@ -330,19 +330,28 @@ class Sandbox:
     def look_after(self) -> None:
         """End what uses too much memory while nobody executes, or beside it; the spawner calls this."""
         supervisor, process = self.supervisor, self.supervisor.process
-        with contextlib.suppress(OSError, AssertionError, KeyError):  # it is being ended or replaced meanwhile
-            if process is not None and memory(supervisor.inside(), supervisor.hold()) > supervisor.hold():
+        if process is None:
+            return
+        # it may be started, ended or replaced meanwhile
+        with contextlib.suppress(OSError, AssertionError, AttributeError, KeyError):
+            if memory(supervisor.inside(), supervisor.hold()) > supervisor.hold():
                 process.kill()
         if not self._busy.acquire(blocking=False):
             return
         try:
-            if supervisor.live is not None and supervisor.zygote is not None and supervisor.zygote.alive:
-                used = memory(supervisor.users(), self.policy.memory) + supervisor.kernel_memory()
-                if used > self.policy.memory:
-                    supervisor.notes.append(f"Processes left running used {used // MIB:,} MiB and were ended.")
-                    supervisor.live.kill()
+            self._look_at_idle()
+        except Exception:  # noqa: BLE001 - it is being closed; and what cannot be looked at must not go on
+            process.kill()
         finally:
             self._busy.release()
+
+    def _look_at_idle(self) -> None:
+        supervisor = self.supervisor
+        if supervisor.live is not None and supervisor.zygote is not None and supervisor.zygote.alive:
+            used = memory(supervisor.users(), self.policy.memory) + supervisor.kernel_memory()
+            if used > self.policy.memory:
+                supervisor.notes.append(f"Processes left running used {used // MIB:,} MiB and were ended.")
+                supervisor.live.kill()
 
 
 def inert(code: str) -> bool:

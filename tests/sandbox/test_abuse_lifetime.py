@@ -14,6 +14,7 @@ import pytest
 
 from jupyter_codeagent.errors import SandboxDied
 from jupyter_codeagent.sandbox import Sandbox
+from jupyter_codeagent.sandbox.launch import Spawner
 from tests.sandbox.conftest import small
 from tests.sandbox.tree import below, children, command, living, parents, trees, wait_until
 
@@ -346,3 +347,41 @@ def test_what_runs_at_exit_holds_nothing_up():
 
 def test_the_owner_has_no_children_left():
     assert wait_until(lambda: not [p for p in children(os.getpid(), parents()) if "bwrap" in command(p)] or trees())
+
+
+def test_sandboxes_that_come_and_go_do_not_end_the_thread_that_looks_after_all():
+    class Watched:
+        def look_after(self):
+            pass
+
+    spawner, failures, over = Spawner(), [], threading.Event()
+
+    def look():
+        while not over.is_set():
+            try:
+                spawner.look()
+            except BaseException as error:  # noqa: BLE001 - any would end that thread
+                failures.append(error)
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    stay = [Watched() for _ in range(500)]
+    end = time.monotonic() + 1
+    while time.monotonic() < end and not failures:
+        for one in stay:
+            spawner.watch(one)
+        for one in stay:
+            spawner.forget(one)
+    over.set()
+    thread.join()
+    assert failures == []
+
+
+def test_looking_after_a_sandbox_that_is_closed_meanwhile_raises_nothing():
+    sandbox = Sandbox(small())
+    assert sandbox.execute("1").error is None
+    closer = threading.Thread(target=sandbox.close)
+    closer.start()
+    while closer.is_alive():
+        sandbox.look_after()
+    sandbox.look_after()
