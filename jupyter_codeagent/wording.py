@@ -94,9 +94,8 @@ def cells_next(trajectory: Trajectory) -> list[str]:
 
 
 def _waiting(trajectory: Trajectory) -> list[Attempt]:
-    """Return the kept attempts of a task that has ended, if not all of them are accepted."""
-    kept = [] if trajectory.status == "running" else trajectory.kept
-    return [] if all(a.accepted for a in kept) else kept
+    """Return the kept attempts of a task that has ended which are not accepted yet."""
+    return [] if trajectory.status == "running" else [a for a in trajectory.kept if not a.accepted]
 
 
 def _count(number: int, noun: str) -> str:

@@ -249,7 +249,7 @@ class Worker:
 
         config = Config()
         config.HistoryManager.enabled = False
-        config.InteractiveShell.colors = "linux"
+        config.InteractiveShell.colors = "neutral"  # readable on light and dark
         config.InteractiveShell.displayhook_class = Hook
         config.InteractiveShell.display_pub_class = Publisher
         config.InteractiveShell.banner1 = ""

@@ -360,7 +360,7 @@ def test_sandboxes_that_come_and_go_do_not_end_the_thread_that_looks_after_all()
         while not over.is_set():
             try:
                 spawner.look()
-            except BaseException as error:  # noqa: BLE001 - any would end that thread
+            except BaseException as error:  # any would end that thread
                 failures.append(error)
 
     thread = threading.Thread(target=look)
