@@ -99,6 +99,9 @@ TIMED = f"""(() => {{
     set: (target, key, value) => {{ target[key] = key === '{EXTENSION}' ? container(value) : value; return true; }}
   }});
 }})()"""
+# JupyterLab goes on with the cells of a long notebook whenever it is idle; only then is it at rest.
+RENDERED = """path => [...jupyterapp.shell.widgets('main')].find(w => w.context?.path === path)
+  .content.widgets.every(cell => cell.isAttached && !cell.placeholder)"""
 CLEAR = """path => {
   const shared = [...jupyterapp.shell.widgets('main')].find(w => w.context?.path === path).content.model.sharedModel;
   for (let i = shared.cells.length - 1; i >= 0; i--)
@@ -161,6 +164,7 @@ def long_notebook(lab: Lab) -> Notebook:
     cells = [f"# step {i}\nvalue_{i} = {i} * 2\nprint(value_{i})" for i in range(CELLS - 2)]
     cells[AGENT - 1 : AGENT - 1] = ["%%agent\nsum the numbers"]
     notebook = lab.notebook(*cells)
+    lab.page.wait_for_function(RENDERED, arg=notebook.path, timeout=180_000)
     lab.scroll_to(notebook, AGENT)
     lab.page.evaluate(LISTEN, [notebook.path, AGENT])
     return notebook
@@ -233,7 +237,7 @@ def streaming(notebook: Notebook, rounds: int) -> Iterator[Row]:
 def frames(notebook: Notebook, stream: bool) -> list[float]:
     """Return the milliseconds between the frames of some seconds."""
     if stream:
-        code = "\n".join(f"value_{i:04} = {i:04}  # a line of code" for i in range((SECONDS + 2) * RATE * PIECE // 38))
+        code = "\n".join(f"value_{i:04} = {i:04}  # a line of code" for i in range((SECONDS + 20) * RATE * PIECE // 38))
         notebook.lab.model.turns = [Turn(code=code, pace=1 / RATE), Turn(answer="Done.")]
         ask_again(notebook)
         heard(notebook, "attempt 1")

@@ -75,6 +75,7 @@ class JupyterServer:
             **kept,
             "JUPYTER_CONFIG_DIR": str(folders["config"]),
             "JUPYTER_DATA_DIR": str(folders["data"]),
+            "JUPYTER_PREFER_ENV_PATH": "0",  # else an installed extension goes before the one of this checkout
             "JUPYTER_RUNTIME_DIR": str(folders["runtime"]),
             "IPYTHONDIR": str(folders["ipython"]),
             "JUPYTERLAB_SETTINGS_DIR": str(folders["settings"]),
