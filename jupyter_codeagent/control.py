@@ -13,8 +13,10 @@ from jupyter_codeagent.desk import Desk
 from jupyter_codeagent.errors import CodeAgentError, WrongUse
 from jupyter_codeagent.keys import secret_file
 from jupyter_codeagent.managing import Managing
+from jupyter_codeagent.page import brief
 from jupyter_codeagent.saving import save_tasks
 from jupyter_codeagent.trajectory import Attempt, Trajectory
+from jupyter_codeagent.transcript import text as transcript
 from jupyter_codeagent.variables import told
 
 CODE_MOST = 1_000_000  # characters of code that a page may send
@@ -43,6 +45,7 @@ class Control:
             "accept": self.accept,
             "discard": self.discard,
             "restore": self.restore,
+            "record": self.record,
             "info": self.info,
             "save": self.save,
         }
@@ -67,6 +70,15 @@ class Control:
     def restore(self, data: Message) -> Message:
         """Take note that the user wants a discarded attempt back."""
         return {"text": self.managing.restore(*self._attempt(data))}
+
+    def record(self, data: Message) -> Message:
+        """Return what stands below the cell of a task, for a page that missed its end."""
+        name = text(data, "task")
+        found = self.desk.tasks.task(name) or self.desk.records.task(name)
+        if found is None:
+            raise WrongUse(f"This kernel has no record of task {name!r}.")
+        said = (found, found.duration, self.desk.settings.show_costs, "", found.told)
+        return {"display": {"text/html": brief(*said), "text/plain": transcript(*said, whole=False)}}
 
     def info(self, data: Message) -> Message:
         """Return what a page shows before a task is given."""

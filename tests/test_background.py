@@ -238,6 +238,17 @@ def test_tasks_wait_for_their_turn_with_the_variables_of_their_own_start(front, 
     assert "'use `n`' (solved)" in str(server.requests[2].body["messages"])
 
 
+def test_a_page_that_missed_the_end_asks_what_stands_below_the_cell(front, server):
+    server.turns = [Turn("x", code="y = 1"), Turn(answer="It is one.")]
+    task, request = given(front, "set y")
+    assert ended(front, task) == "solved"
+    html = front.ask("record", task=task)["display"]["text/html"]
+    assert html.startswith('<div class="jca jca-solved">') and "It is one." in html
+    assert front.cells[request].displays[0]["data"]["text/html"].startswith('<div class="jca jca-')
+    missing = front.ask("record", task="none")
+    assert not missing["ok"] and "no record of task 'none'" in missing["text"]
+
+
 def test_a_task_in_the_foreground_waits_and_can_be_interrupted(front, server):
     server.turns = [Turn("x", code=LOOP)]
     task, _ = given(front, "loop")

@@ -60,7 +60,7 @@ export class AgentCells implements IAgentCells {
   /** What works on notebooks is loaded with the first notebook. */
   private async _open(panel: NotebookPanel): Promise<void> {
     welcome(panel.sessionContext);
-    const [{ Decorator, Keeper, NotebookWork }] = await Promise.all([
+    const [{ Keeper, NotebookWork }] = await Promise.all([
       import('./opened'),
       panel.context.ready
     ]);
@@ -71,14 +71,14 @@ export class AgentCells implements IAgentCells {
     const keeper = this._keeperOf(panel, Keeper);
     const work = new NotebookWork({ panel, keeper, dialogs, translator });
     this._works.set(panel, work);
-    new Decorator(work, settings, {
-      accept: (attempt, run) => work.accept(attempt, run),
-      edit: attempt => work.edit(attempt),
-      runInSandbox: attempt => work.runInSandbox(attempt),
-      discard: attempt => work.discard(attempt),
-      toggle: (attempt, collapsed) => work.toggle(attempt, collapsed),
-      fix: attempt => this._fix(work, attempt)
-    });
+    const show = () => {
+      if (work.tasks.length > 0) {
+        work.changed.disconnect(show);
+        void this._decorate(work);
+      }
+    };
+    work.changed.connect(show);
+    show();
     work.changed.connect(() => {
       if (work === this.current) {
         this._changed.emit();
@@ -91,6 +91,21 @@ export class AgentCells implements IAgentCells {
     });
     if (panel === this._options.tracker.currentWidget) {
       this._onCurrent();
+    }
+  }
+
+  /** What shows tasks and attempts is loaded with the first of them. */
+  private async _decorate(work: NotebookWork): Promise<void> {
+    const { Decorator } = await import('./decorator');
+    if (!work.isDisposed) {
+      new Decorator(work, this._options.settings, {
+        accept: (attempt, run) => work.accept(attempt, run),
+        edit: attempt => work.edit(attempt),
+        runInSandbox: attempt => work.runInSandbox(attempt),
+        discard: attempt => work.discard(attempt),
+        toggle: (attempt, collapsed) => work.toggle(attempt, collapsed),
+        fix: attempt => this._fix(work, attempt)
+      });
     }
   }
 

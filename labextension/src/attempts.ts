@@ -1,7 +1,7 @@
 /** What is done to a notebook's cells; without a view, so that it works where the notebook is hidden. */
 
 import type { ISharedCodeCell, ISharedNotebook } from '@jupyter/ydoc';
-import type { IOutput, IStream } from '@jupyterlab/nbformat';
+import type { IMimeBundle, IOutput, IStream } from '@jupyterlab/nbformat';
 import { JSONExt, type PartialJSONObject } from '@lumino/coreutils';
 
 import { codeHash } from './hash';
@@ -11,6 +11,8 @@ import { type IAttemptRecord, type ITaskRecord, KEY } from './tokens';
 /** The tag by which programs that run notebooks leave a cell out. */
 const SKIP = 'skip-execution';
 const FIRST_LINE = /^%%attempt\b[^\n]*(?:\n|$)/;
+/** How the record of a task begins that has not ended. */
+const AT_WORK = /^<div class="jca jca-(?:queued|running)">/;
 const AGENT = /^\s*%%agent\b[^\n]*(?:\n|$)/;
 /** What the view takes for commands inside a stream, so that its text is not as long as ours. */
 const MOVES_CURSOR = /[\r\b]/;
@@ -191,6 +193,30 @@ export function writeAttempt(
   record: IAttemptRecord
 ): void {
   cell.transact(() => cell.setMetadata(KEY, json(record)), false);
+}
+
+/** Return the place of the output that shows its task still at work; -1 where there is none. */
+export function placeOfWork(cell: ISharedCodeCell): number {
+  return cell.getOutputs().findIndex(output => {
+    const data = output.data as PartialJSONObject | undefined;
+    const html = data?.['text/html'];
+    const text = Array.isArray(html) ? html.join('') : html;
+    return typeof text === 'string' && AT_WORK.test(text.slice(0, 100));
+  });
+}
+
+/** Show `data` where the task was shown at work; no step of undo. */
+export function writeEnd(cell: ISharedCodeCell, data: IMimeBundle): void {
+  const place = placeOfWork(cell);
+  if (place >= 0) {
+    const output = { output_type: 'display_data', data, metadata: {} };
+    cell.transact(() => cell.updateOutputs(place, place + 1, [output]), false);
+  }
+}
+
+/** Take back that the cell is trusted: what it shows comes from the sandbox; no step of undo. */
+export function distrust(cell: ISharedCodeCell): void {
+  cell.transact(() => cell.setMetadata('trusted', false), false);
 }
 
 /** Write the task's record into its agent cell; no step of undo. */

@@ -1,11 +1,14 @@
 /** What strips above attempts and bars of tasks have in common: a status, facts, and buttons. */
 
 import {
+  addToolbarButtonClass,
   type LabIcon,
+  ReactWidget,
   Toolbar,
-  ToolbarButton
+  ToolbarButtonComponent
 } from '@jupyterlab/ui-components';
 import { PanelLayout, Widget } from '@lumino/widgets';
+import { createElement } from 'react';
 
 /** A button of a bar. */
 export interface IButton {
@@ -49,7 +52,7 @@ export class Bar extends Widget {
     setText(this._titleNode, look.name);
     setText(this._statusNode, look.status);
     this._showIcon(look.icon);
-    setText(this._factsNode, look.facts.map(fact => `· ${fact}`).join(' '));
+    setText(this._factsNode, look.facts.join('\u00a0· '));
     this._showButtons(look.buttons);
   }
 
@@ -114,7 +117,8 @@ function toolbarOf(buttons: readonly IButton[]): Toolbar {
   const toolbar = new Toolbar();
   toolbar.addClass('jp-codeagent-Bar-toolbar');
   for (const { name, label, tooltip, icon, main, onClick } of buttons) {
-    const button = new ToolbarButton({
+    // Not a ToolbarButton, which is read out as one that can be pressed and stays so.
+    const button = createElement(ToolbarButtonComponent, {
       label,
       tooltip,
       icon,
@@ -122,7 +126,7 @@ function toolbarOf(buttons: readonly IButton[]): Toolbar {
       className: main ? 'jp-codeagent-mod-main' : undefined,
       dataset: { button: name }
     });
-    toolbar.addItem(name, button);
+    toolbar.addItem(name, addToolbarButtonClass(ReactWidget.create(button)));
   }
   return toolbar;
 }

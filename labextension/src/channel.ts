@@ -6,7 +6,7 @@ import { type JSONObject, UUID } from '@lumino/coreutils';
 import type { IDisposable } from '@lumino/disposable';
 import { type ISignal, Signal } from '@lumino/signaling';
 
-import { Sessions } from './sessions';
+import { claim, Sessions } from './sessions';
 import { type IChange, TaskStore } from './store';
 import { CONTROL, EVENTS, type IReply } from './tokens';
 import { type IWire, openWire } from './wire';
@@ -69,7 +69,7 @@ export class KernelChannel implements IDisposable {
 
   /** The ids by which the kernel knows this tab. */
   get sessions(): readonly string[] {
-    return this._sessions?.all ?? [];
+    return this._own;
   }
 
   get isDisposed(): boolean {
@@ -147,11 +147,25 @@ export class KernelChannel implements IDisposable {
       return;
     }
     this._sessions = new Sessions(kernel.id);
+    const earlier = this._sessions.all;
     this._sessions.add(kernel.clientId);
+    this._own = [kernel.clientId];
+    void claim(kernel.clientId);
+    earlier.forEach(session => void this._claim(kernel, session));
     if (this._sessions.comm) {
       this._adopt(kernel, this._sessions.comm);
     }
     void this._look(kernel);
+  }
+
+  /** Go on with what an earlier page of this tab began. */
+  private async _claim(
+    kernel: Kernel.IKernelConnection,
+    session: string
+  ): Promise<void> {
+    if ((await claim(session)) && kernel === this._kernel) {
+      this._own = [...this._own, session];
+    }
   }
 
   /** Find the comm that the kernel opened before we came. */
@@ -315,12 +329,14 @@ export class KernelChannel implements IDisposable {
     this._forget();
     this._kernel = null;
     this._sessions = null;
+    this._own = [];
   }
 
   private readonly _context: ISessionContext;
   private readonly _ours: () => Known;
   private _kernel: Kernel.IKernelConnection | null = null;
   private _sessions: Sessions | null = null;
+  private _own: readonly string[] = [];
   private _events = '';
   private _control: IWire | null = null;
   private _opening: Kernel.IKernelConnection | null = null;

@@ -2,20 +2,23 @@
 
 import type { ISharedCodeCell } from '@jupyter/ydoc';
 import type { DocumentRegistry } from '@jupyterlab/docregistry';
-import type { IOutput } from '@jupyterlab/nbformat';
+import type { IMimeBundle, IOutput } from '@jupyterlab/nbformat';
 import type { INotebookModel } from '@jupyterlab/notebook';
 import type { IDisposable } from '@lumino/disposable';
 import { type ISignal, Signal } from '@lumino/signaling';
 
 import {
   attemptIn,
+  distrust,
   findAgentCell,
   insertAttempt,
   markStopped,
+  placeOfWork,
   setCollapsed,
   taskIn,
   writeAttempt,
   writeCode,
+  writeEnd,
   writeOutputs,
   writeTask
 } from './attempts';
@@ -25,8 +28,12 @@ import { owns, publish } from './ownership';
 import { unfinished } from './records';
 import type { IAttemptState, ITaskState } from './store';
 import type { IAttemptRecord } from './tokens';
+import { record } from './values';
 
 type Context = DocumentRegistry.IContext<INotebookModel>;
+
+/** How long after its end the page that ran a task may take to show it, in milliseconds. */
+const LATE = 1000;
 
 /** What the kernel was last told, or would have been, of an attempt. */
 type Told = 'attempt' | 'accepted' | 'discarded';
@@ -172,6 +179,21 @@ export class Keeper implements IDisposable {
     if (mine) {
       task.cell = cell.id;
       writeTask(cell, task.record);
+      if (!unfinished(task.record) && placeOfWork(cell) >= 0) {
+        window.setTimeout(() => void this._showEnd(task.id, cell), LATE);
+      }
+    }
+  }
+
+  /** Show a task's end below its cell, where the page that showed its begin was closed meanwhile. */
+  private async _showEnd(task: string, cell: ISharedCodeCell): Promise<void> {
+    if (!this._isDisposed && !cell.isDisposed && placeOfWork(cell) >= 0) {
+      const reply = await this.channel
+        .request('record', { task })
+        .catch(() => null);
+      if (reply?.ok && !cell.isDisposed) {
+        writeEnd(cell, record(reply.display) as IMimeBundle);
+      }
     }
   }
 
@@ -213,7 +235,10 @@ export class Keeper implements IDisposable {
     if (!now || now.role === 'accepted') {
       return;
     }
-    if (now.status === 'running' && attempt.whole) {
+    if (now.status === 'running' && !attempt.whole) {
+      return; // all of it comes when the kernel has time to answer
+    }
+    if (now.status === 'running') {
       writeCode(cell, attempt.record, attempt.code);
       const before = this._written.get(cell) ?? cell.getOutputs();
       this._written.set(cell, writeOutputs(cell, before, attempt.outputs));
@@ -283,6 +308,11 @@ export class Keeper implements IDisposable {
       if (entry.attempt && key && !present.has(key)) {
         present.add(key);
         this._tellPresent(key, entry.attempt, entry);
+      }
+      if (entry.attempt?.role === 'attempt' && entry.model.trusted) {
+        // JupyterLab trusts a cell that is run; this one ran in the sandbox.
+        entry.model.trusted = false;
+        distrust(entry.model.sharedModel);
       }
     }
     for (const [key, told] of this._told) {

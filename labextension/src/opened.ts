@@ -1,5 +1,4 @@
 /** What is loaded with the first notebook, as one piece. */
 
-export { Decorator } from './decorator';
 export { Keeper } from './keeper';
 export { NotebookWork } from './work';

@@ -65,3 +65,31 @@ export class Sessions {
   private readonly _key: string;
   private readonly _storage: Storage;
 }
+
+/** The sessions that were asked for in this page. */
+const claims = new Map<string, Promise<boolean>>();
+
+/** Make `session` this page's; false where another page has it, from which this tab was duplicated. */
+export function claim(session: string): Promise<boolean> {
+  const claimed = claims.get(session) ?? lock(`jupyter-codeagent:${session}`);
+  claims.set(session, claimed);
+  return claimed;
+}
+
+/** Take a lock for as long as the page is there; browsers have locks only where the connection is secure. */
+function lock(name: string): Promise<boolean> {
+  const { locks } = window.navigator as Partial<Navigator>;
+  return new Promise(resolve => {
+    const holding = (lock: Lock | null) => {
+      resolve(lock !== null);
+      return lock ? new Promise(() => undefined) : undefined;
+    };
+    if (locks) {
+      locks
+        .request(name, { ifAvailable: true }, holding)
+        .catch(() => resolve(true));
+    } else {
+      resolve(true);
+    }
+  });
+}

@@ -1,2 +1,2 @@
 import './cells.css';
-import './panel.css';
+import './status.css';

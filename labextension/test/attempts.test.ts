@@ -13,11 +13,13 @@ import {
   insertAttempt,
   isCollapsed,
   markStopped,
+  placeOfWork,
   setCollapsed,
   taskIn,
   taskText,
   writeAttempt,
   writeCode,
+  writeEnd,
   writeOutputs,
   writeTask
 } from '../src/attempts';
@@ -215,4 +217,22 @@ test('what others wrote under our key is no record', () => {
     cell.setMetadata('jupyter_codeagent', value as never);
     assert.equal(attemptIn(cell), null);
   }
+});
+
+test('a record that stayed at work shows the end of its task, any other output stays', () => {
+  const made = notebook();
+  const agent = findAgentCell(made, 'agent', '');
+  assert.ok(agent);
+  const shown = (state: string) => ({
+    output_type: 'display_data',
+    data: { 'text/html': `<div class="jca jca-${state}"><b>x</b></div>` },
+    metadata: {}
+  });
+  agent.setOutputs([stdout('a\n'), shown('running')]);
+  assert.equal(placeOfWork(agent), 1);
+  writeEnd(agent, shown('solved').data);
+  assert.deepEqual(agent.getOutputs().slice(1), [shown('solved')]);
+  assert.equal(placeOfWork(agent), -1);
+  writeEnd(agent, shown('failed').data);
+  assert.deepEqual(agent.getOutputs().slice(1), [shown('solved')]);
 });

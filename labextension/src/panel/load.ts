@@ -1,5 +1,7 @@
 /** Makes the panel's content; with all that it imports, this is loaded when the panel is first shown. */
 
+import '../../style/panel.css';
+
 import type { JupyterFrontEnd } from '@jupyterlab/application';
 import type { IEditorLanguageRegistry } from '@jupyterlab/codemirror';
 import type { IRenderMime } from '@jupyterlab/rendermime';

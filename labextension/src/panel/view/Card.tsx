@@ -51,7 +51,7 @@ function AttemptCard(props: ICardProps): JSX.Element {
         <Caret.react tag="span" width="16px" aria-hidden="true" />
         <span className="jp-codeagent-Card-title">{title}</span>
         <Status status={status} word={word} />
-        {phase === 'done' && (
+        {phase === 'done' && record.duration >= 0.05 && (
           <span className="jp-codeagent-Panel-quiet">
             {duration(record.duration)}
           </span>

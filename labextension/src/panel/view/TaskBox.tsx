@@ -97,7 +97,12 @@ export function TaskBox(props: { onSend: () => void }): JSX.Element {
         if (event.shiftKey) {
           return false;
         }
-        pick(offers[chosen]);
+        if (draft.text.trim() === offers[chosen].insert) {
+          setCompletion(null);
+          props.onSend();
+        } else {
+          pick(offers[chosen]);
+        }
         return true;
       default:
         return false;
