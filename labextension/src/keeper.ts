@@ -214,7 +214,7 @@ export class Keeper implements IDisposable {
       return;
     }
     const now = attemptIn(cell);
-    if (now?.status === 'running' ? mine : !synced) {
+    if (now?.status === 'running' ? mine : !synced && !this._asking(record)) {
       this._write(cell, attempt);
     }
   }
@@ -318,7 +318,7 @@ export class Keeper implements IDisposable {
     for (const [key, told] of this._told) {
       if (told === 'attempt' && !present.has(key)) {
         this._told.set(key, 'discarded');
-        this._tell('discard', key);
+        void this._tell('discard', key);
         this._counted.emit();
       }
     }
@@ -335,10 +335,10 @@ export class Keeper implements IDisposable {
       return;
     }
     if (record.role === 'accepted') {
-      this._tell('accept', key, { code: entry.code });
+      void this._tell('accept', key, { code: entry.code });
       return;
     }
-    this._tell('restore', key);
+    void this._tell('restore', key);
     this._counted.emit();
     const known = this.channel.store.tasks
       .get(record.task)
@@ -348,25 +348,39 @@ export class Keeper implements IDisposable {
     }
   }
 
-  private _tell(
+  private async _tell(
     type: string,
     key: string,
     more: Record<string, string> = {}
-  ): void {
+  ): Promise<void> {
     const at = key.lastIndexOf('.');
     const [task, attempt] = [key.slice(0, at), Number(key.slice(at + 1))];
-    if (this.channel.connected) {
-      // The cells are right in any case; where the kernel does not answer, it is only not told.
-      this.channel
-        .request(type, { task, attempt, ...more })
-        .catch(() => undefined);
+    if (!this.channel.connected) {
+      return;
     }
+    this._asked.set(key, (this._asked.get(key) ?? 0) + 1);
+    // The cells are right in any case; where the kernel does not answer, it is only not told.
+    await this.channel
+      .request(type, { task, attempt, ...more })
+      .catch(() => undefined);
+    this._asked.set(key, (this._asked.get(key) ?? 1) - 1);
+    const known = this.channel.store.tasks.get(task)?.attempts.get(attempt);
+    const cell = this.index.sharedCell(task, attempt);
+    if (known && cell && !this._isDisposed && !this._asking(known.record)) {
+      this._write(cell, known);
+    }
+  }
+
+  /** Whether the kernel does not yet know what the user made of the attempt. */
+  private _asking(record: IAttemptRecord): boolean {
+    return (this._asked.get(keyOf(record)) ?? 0) > 0;
   }
 
   private readonly _options: IKeeperOptions;
   private readonly _settled = new Set<string>();
   private readonly _seen = new Set<string>();
   private readonly _told = new Map<string, Told>();
+  private readonly _asked = new Map<string, number>();
   private readonly _written = new WeakMap<
     ISharedCodeCell,
     readonly IOutput[]

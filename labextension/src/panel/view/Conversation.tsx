@@ -9,7 +9,8 @@ import { errorLines } from '../notebook';
 import { usePanel } from './context';
 import { Task } from './Task';
 
-const TASKS = 10; // tasks that are shown without being asked for
+const TASKS = 4; // tasks that are shown without being asked for: more would be felt when the panel opens
+const MORE = 10; // tasks that are shown then
 const NEAR = 40; // pixels from the end that still count as the end
 
 export interface IConversationProps {
@@ -31,7 +32,7 @@ function TaskList(props: IConversationProps): JSX.Element {
   useScrolling(place, props.work);
   const showEarlier = () => {
     model.folds.unfold(tasks);
-    setMost(folded > 0 ? Math.max(TASKS, most) : most + TASKS);
+    setMost(folded > 0 ? Math.max(TASKS, most) : most + MORE);
   };
   return (
     <>

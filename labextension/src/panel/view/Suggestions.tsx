@@ -29,6 +29,9 @@ export function Suggestions(props: ISuggestionsProps): JSX.Element {
         ref={place}
         role="listbox"
         aria-label={trans.__('Suggestions')}
+        tabIndex={0}
+        // the box keeps the focus
+        onMouseDown={event => event.preventDefault()}
       >
         {offers.map((offer, i) => (
           <li
@@ -36,8 +39,6 @@ export function Suggestions(props: ISuggestionsProps): JSX.Element {
             id={`${props.id}-${i}`}
             role="option"
             aria-selected={i === props.chosen}
-            // the box keeps the focus
-            onMouseDown={event => event.preventDefault()}
             onClick={() => props.onPick(offer)}
           >
             <span className="jp-codeagent-Suggestions-label">

@@ -89,6 +89,7 @@ export function TaskBox(props: { onSend: () => void }): JSX.Element {
         return true;
       case 'Tab':
         if (event.shiftKey) {
+          setCompletion(null); // else the focus would go there
           return false;
         }
         pick(offers[chosen]);
