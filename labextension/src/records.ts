@@ -26,6 +26,11 @@ const ATTEMPT_STATUSES: readonly AttemptStatus[] = [
   'edited'
 ];
 
+/** Characters that are read of a text, and entries of a list: a browser takes seconds to lay out more. */
+const MOST = 20_000;
+const NAME_MOST = 200;
+const NOTES_MOST = 100;
+
 type Loose = Record<string, unknown>;
 
 /** Return the attempt's record in `value`, or null where there is none. */
@@ -49,10 +54,10 @@ export function attemptRecord(value: unknown): IAttemptRecord | null {
     task: loose.task as string,
     attempt: loose.attempt as number,
     status,
-    model: text(loose.model),
+    model: text(loose.model, NAME_MOST),
     duration: amount(loose.duration),
     tokens: tokens(loose.tokens),
-    tier: text(loose.tier),
+    tier: text(loose.tier, NAME_MOST),
     rolled_back: loose.rolled_back === true,
     hash: HASH.test(text(loose.hash)) ? text(loose.hash) : ''
   };
@@ -60,7 +65,10 @@ export function attemptRecord(value: unknown): IAttemptRecord | null {
     record.explanation = text(loose.explanation);
   }
   if (Array.isArray(loose.notes) && loose.notes.length > 0) {
-    record.notes = loose.notes.map(text).filter(note => note);
+    record.notes = loose.notes
+      .slice(0, NOTES_MOST)
+      .map(note => text(note))
+      .filter(note => note);
   }
   return record;
 }
@@ -83,8 +91,8 @@ export function taskRecord(value: unknown): ITaskRecord | null {
     task: loose.task as string,
     status,
     limit: amount(loose.limit),
-    model: text(loose.model),
-    tier: text(loose.tier),
+    model: text(loose.model, NAME_MOST),
+    tier: text(loose.tier, NAME_MOST),
     told: text(loose.told),
     background: loose.background === true,
     answer: text(loose.answer),
@@ -118,8 +126,11 @@ function taskId(value: unknown): boolean {
   return typeof value === 'string' && TASK_ID.test(value);
 }
 
-function text(value: unknown): string {
-  return typeof value === 'string' ? value : '';
+function text(value: unknown, most = MOST): string {
+  if (typeof value !== 'string') {
+    return '';
+  }
+  return value.length > most ? `${value.slice(0, most)}\u2026` : value;
 }
 
 function amount(value: unknown): number {

@@ -103,7 +103,8 @@ class Lab:
         """Load the page and wait for the application."""
         self.page.goto(self.server.address(path, query))
         self.page.wait_for_function("window.jupyterapp && jupyterapp.shell.currentWidget !== undefined")
-        self.page.wait_for_function("jupyterapp.restored.then(() => true)")
+        # "reset" reloads the page
+        self.page.wait_for_function("window.jupyterapp && window.jupyterapp.restored.then(() => true)")
 
     def open(self, name: str = "notebook.ipynb") -> Notebook:
         """Open a notebook that lies in the test's folder."""

@@ -104,7 +104,7 @@ def test_every_command_is_in_the_palette_with_a_label(lab, model):
     lab.command("apputils:activate-command-palette")
     lab.page.locator("#command-palette input, .jp-ModalCommandPalette input").fill("agent")
     expect(
-        lab.page.locator(".jp-ModalCommandPalette .lm-CommandPalette-header", has_text="Code Agent").first
+        lab.page.locator(".jp-ModalCommandPalette .lm-CommandPalette-item", has_text="Ask the Agent").first
     ).to_be_visible()
     lab.page.keyboard.press("Escape")
 

@@ -64,7 +64,7 @@ def test_the_magics_are_loaded_by_a_visible_cell_where_they_are_missing(lab, mod
 def test_the_answer_streams_into_the_panel(asked, model):
     notebook, panel = asked
     hold = threading.Event()
-    model(Turn(code=SUM), Turn(answer="The answer is long. " * 20, hold=hold, held=60, pace=0.005))
+    model(Turn(code=SUM), Turn(answer="The answer is long. " * 40, hold=hold, held=100, pace=0.02))
     panel.send("sum the numbers")
     expect(panel.log).to_contain_text("The answer is long.")
     assert notebook.cells[2].record.get("status") != "solved"
@@ -299,7 +299,7 @@ def test_the_panel_shows_the_same_after_a_reload_and_in_a_second_tab(own_lab, la
     expect(again.log).to_contain_text("The sum is 42.")
     assert again.log.inner_text() == said
     own_lab.load(f"lab/tree/{notebook.path}", "")
-    own_lab.page.wait_for_function("jupyterapp.shell.currentWidget && jupyterapp.shell.currentWidget.context")
+    own_lab.page.wait_for_function("window.jupyterapp && jupyterapp.shell.currentWidget && jupyterapp.shell.currentWidget.context")
     Notebook(own_lab, notebook.path).ready()
     again = own_lab.open_panel()
     expect(again.log).to_contain_text("The sum is 42.")
