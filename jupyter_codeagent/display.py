@@ -11,6 +11,7 @@ from jupyter_codeagent.trajectory import Trajectory
 from jupyter_codeagent.transcript import text
 
 INTERVAL = 0.1  # seconds between two updates of a display
+SELDOM = 1.0  # the same where cells tell more, and each update makes a page lay out its whole notebook
 
 
 class View(Protocol):
@@ -44,12 +45,13 @@ class Pace:
         """Seconds since the task began."""
         return time.monotonic() - self._began
 
-    def due(self, trajectory: Trajectory) -> bool:
-        """Tell whether something began or ended, or the last update is long enough ago."""
+    def due(self, trajectory: Trajectory, seldom: bool = False) -> bool:
+        """Tell whether something began or ended, or the last update is long enough ago; `seldom`: only the latter."""
         current = trajectory.current
         step = (len(trajectory.attempts), len(trajectory.answers), current.status if current else "")
         same, self._step = step == self._step, step
-        return not same or time.monotonic() - self._last >= INTERVAL
+        pause = time.monotonic() - self._last
+        return pause >= SELDOM if seldom else not same or pause >= INTERVAL
 
     def shown(self) -> None:
         """Remember an update; called after its work, so that a long record is not shown without a pause."""
@@ -91,8 +93,11 @@ class NotebookView:
         self._update(trajectory, None, "")
 
     def show(self, trajectory: Trajectory) -> None:
-        """Update the output when something begins or ends, and at most ten times a second while it grows."""
-        if self._pace.due(trajectory):
+        """Update the output when something begins or ends, and at most ten times a second while it grows.
+
+        Where attempts are cells, once a second.
+        """
+        if self._pace.due(trajectory, seldom=self.compact()):
             self._update(trajectory, self._pace.seconds, "")
 
     def close(self, trajectory: Trajectory, notice: str = "", replayed: bool = False) -> None:
