@@ -299,7 +299,7 @@ def test_the_panel_shows_the_same_after_a_reload_and_in_a_second_tab(own_lab, la
     expect(again.log).to_contain_text("The sum is 42.")
     assert again.log.inner_text() == said
     own_lab.load(f"lab/tree/{notebook.path}", "")
-    own_lab.page.wait_for_function("window.jupyterapp && jupyterapp.shell.currentWidget && jupyterapp.shell.currentWidget.context")
+    own_lab.page.wait_for_function("window.jupyterapp && window.jupyterapp.shell.currentWidget?.context")
     Notebook(own_lab, notebook.path).ready()
     again = own_lab.open_panel()
     expect(again.log).to_contain_text("The sum is 42.")
