@@ -68,7 +68,7 @@ class Control:
         return {"text": self.managing.drop(*self._attempt(data), at_once=False)}
 
     def restore(self, data: Message) -> Message:
-        """Take note that the user wants a discarded attempt back."""
+        """Take note that the user took accepting or discarding an attempt back."""
         return {"text": self.managing.restore(*self._attempt(data))}
 
     def record(self, data: Message) -> Message:

@@ -128,7 +128,10 @@ class Managing:
         return said
 
     def restore(self, trajectory: Trajectory, attempt: Attempt) -> str:
-        """Take back that an attempt was discarded; returns what becomes of the sandbox."""
+        """Take back that an attempt was accepted or discarded; returns what becomes of the sandbox."""
+        if attempt.accepted:
+            attempt.accepted, attempt.taken = False, None
+            self.views.refresh(trajectory)
         if not attempt.discarded:
             return ""
         attempt.discarded = False

@@ -245,6 +245,9 @@ def test_a_page_that_missed_the_end_asks_what_stands_below_the_cell(front, serve
     html = front.ask("record", task=task)["display"]["text/html"]
     assert html.startswith('<div class="jca jca-solved">') and "It is one." in html
     assert front.cells[request].displays[0]["data"]["text/html"].startswith('<div class="jca jca-')
+    for kind, status in (("accept", "accepted"), ("restore", "succeeded")):
+        assert front.ask(kind, task=task, attempt=1, code="y = 1")["ok"]
+        assert screen(front).attempts[task, 1]["record"]["status"] == status
     missing = front.ask("record", task="none")
     assert not missing["ok"] and "no record of task 'none'" in missing["text"]
 
