@@ -118,7 +118,7 @@ def test_demo_ends_with_a_verified_notebook_that_has_the_true_sums(tmp_path, mod
     command = [program, "demo", "--folder", tmp_path / "made" / "here"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    for shown in ("attempt 1", "verified; ", "The notebook has them.", "jupyter lab", "ANTHROPIC_API_KEY"):
+    for shown in ("Attempt 1", "verified; ", "The notebook has them.", "jupyter lab", "ANTHROPIC_API_KEY"):
         assert shown in done.stderr
     assert sorted(os.listdir(tmp_path / "made" / "here")) == ["messy_sales.csv", "messy_sales.solved.ipynb"]
 
