@@ -102,10 +102,12 @@ class Agent:
                 yield attempt
             attempt.done = True
         finally:
-            if not attempt.succeeded:  # an error, the stop button, or a caller who went away
-                self.sandbox.rollback(before)
-                settle(attempt)
-            before.drop()
+            try:
+                if not attempt.succeeded:  # an error, the stop button, or a caller who went away
+                    settle(attempt)  # first: the stop button may be pressed again
+                    self.sandbox.rollback(before)
+            finally:
+                before.drop()
         yield attempt
 
     def judge(self, trajectory: Trajectory, action: Action, start: Checkpoint) -> Answer:

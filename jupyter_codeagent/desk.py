@@ -230,9 +230,16 @@ class Desk:
     def _remake(self) -> str:
         """Go back to the start of the latest task and execute what is kept of it."""
         assert self._started is not None
-        self._rewind(self._started)
-        said = self._again(self._started.kept)
-        self.stale = False
+        said = ""
+        self.stale = True
+        while self.stale:  # another thread may discard one more meanwhile
+            self.stale = False
+            try:
+                self._rewind(self._started)
+                said = self._again(self._started.kept)
+            except BaseException:
+                self.stale = True
+                raise
         return said
 
     def redo(self, trajectory: Trajectory, attempt: Attempt, code: str) -> tuple[Observation, str]:
@@ -243,12 +250,15 @@ class Desk:
         """
         assert self._passing is not None
         others = [a for a in trajectory.kept if a is not attempt]
-        before = [a for a in others if a.number < attempt.number]
-        rewound = self._rewind(trajectory)
-        said = self._again(before) if rewound else ""
+        if trajectory is not self._started or not self._rewind(trajectory):
+            return execute(self._passing, code), ""
+        self.stale = True  # until all of it is done
+        said = self._again([a for a in others if a.number < attempt.number])
         seen = execute(self._passing, code)
-        after = [a for a in others if a not in before]
-        return seen, (said or self._again(after)) if rewound else ""
+        said += self._again([a for a in others if a.number > attempt.number])
+        now = [a.number for a in trajectory.kept if a is not attempt]
+        self.stale = now != [a.number for a in others]  # another thread may have discarded one
+        return seen, said
 
     def _rewind(self, trajectory: Trajectory) -> bool:
         """Go back to the state before `trajectory`, if it is the latest and that state is known."""
@@ -258,15 +268,16 @@ class Desk:
         return True
 
     def _again(self, attempts: Sequence[Attempt]) -> str:
-        """Execute attempts again; returns a sentence about the first that fails now."""
+        """Execute attempts again; returns a sentence about each that fails now."""
         assert self._passing is not None
+        said = []
         for attempt in attempts:
             error = execute(self._passing, attempt.action.code or "").error
             if error is not None and error.ename == "Interrupted":
                 raise KeyboardInterrupt
             if error is not None:
-                return f"Attempt {attempt.number} fails now ({error.ename}: {error.evalue}); its effect is gone."
-        return ""
+                said.append(f"Attempt {attempt.number} fails now ({error.ename}: {error.evalue}); its effect is gone.")
+        return " ".join(said)
 
     def accepted(self, attempt: Attempt) -> None:
         """The user takes over the code of `attempt`; what it sets is passed in again once it ran in the notebook."""

@@ -120,8 +120,10 @@ class Passing:
 
     def rollback(self, checkpoint: Kept) -> None:
         """Make the state as it was at `checkpoint`; values that came in since are passed again when named."""
-        self.sandbox.rollback(checkpoint.inner)
-        self.passed, self.made = dict(checkpoint.passed), set(checkpoint.made)
+        try:
+            self.sandbox.rollback(checkpoint.inner)
+        finally:  # also where the stop button is pressed once more
+            self.passed, self.made = dict(checkpoint.passed), set(checkpoint.made)
 
     def stream(self, code: str) -> Iterator[Observation]:
         """Pass what `code` names, execute it, and say what was passed."""

@@ -155,8 +155,14 @@ class Solving:
             view = self._open(order, source)
             checked: AgentSandbox = Reviewed(sandbox, input) if order.options.review else sandbox
             self.desk.tasks.add(trajectory)
-            self._solve(model, checked, trajectory, view.show)
-            trajectory.variables = sandbox.literals()
+            try:
+                self._solve(model, checked, trajectory, view.show)
+                trajectory.variables = sandbox.literals()
+            except BaseException as error:  # a task must not seem to run for ever
+                trajectory.stopped = trajectory.stopped or isinstance(error, KeyboardInterrupt)
+                trajectory.failure = trajectory.failure or f"The task failed ({type(error).__name__}: {error})."
+                self._end(order)
+                raise
         self._end(order)
         if trajectory.stopped:
             raise Stopped
@@ -256,7 +262,7 @@ class Solving:
         finally:
             if job.stopping.is_set() and trajectory.status != "solved":
                 trajectory.stopped, trajectory.failure = True, None
-            del self.desk.jobs[trajectory.id]
+            self.desk.jobs.pop(trajectory.id, None)
             self._end(order)
 
     # -- showing ----------------------------------------------------------------------------------
