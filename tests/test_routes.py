@@ -159,7 +159,7 @@ def slow(path, word):
 
 def jobs_of(process):
     """Return the ids of the processes that verify something for a server."""
-    listed = subprocess.run(["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True, check=True).stdout
+    listed = subprocess.run(["ps", "-ww", "-eo", "pid,ppid,args"], capture_output=True, text=True, check=True).stdout
     rows = [line.split(None, 2) for line in listed.splitlines()[1:]]
     children = {int(pid) for pid, parent, args in rows if int(parent) == process and "verify_job" in args}
     while more := {int(pid) for pid, parent, _ in rows if int(parent) in children} - children:
