@@ -30,6 +30,11 @@ export function firstLine(record: IAttemptRecord): string {
   return `%%attempt ${record.task}.${record.attempt}\n`;
 }
 
+/** Whether the source begins with the attempt's first line. */
+export function hasFirstLine(source: string, record: IAttemptRecord): boolean {
+  return `${source}\n`.startsWith(firstLine(record));
+}
+
 /** Return the code of an attempt's cell. */
 export function codeOf(source: string): string {
   return source.replace(FIRST_LINE, '');
@@ -49,15 +54,39 @@ export function codeCell(cell: SharedCell | undefined): ISharedCodeCell | null {
 export function attemptIn(cell: SharedCell): IAttemptRecord | null {
   const record =
     cell.cell_type === 'code' ? attemptRecord(cell.getMetadata(KEY)) : null;
-  if (
-    record?.role !== 'accepted' ||
-    !cell.getSource().startsWith(firstLine(record))
-  ) {
+  if (!record) {
+    return null;
+  }
+  const opened = hasFirstLine(cell.getSource(), record);
+  if (record.role === 'attempt') {
+    // Without that line it is a cell like others: it runs in the user's kernel.
+    return opened || record.status === 'running' ? record : null;
+  }
+  if (!opened) {
     return record;
   }
   // Running a cell writes all its metadata anew, so that undo brings back the first line only.
   const status = record.rolled_back ? 'failed' : 'succeeded';
   return { ...record, role: 'attempt', status };
+}
+
+/** Put the first line back where it is missing; false where the cell does not hold this attempt, to be run as one. */
+export function ensureFirstLine(
+  cell: ISharedCodeCell,
+  { task, attempt }: IAttemptRecord
+): boolean {
+  const record = attemptIn(cell) ?? attemptRecord(cell.getMetadata(KEY));
+  if (
+    record?.role !== 'attempt' ||
+    record.task !== task ||
+    record.attempt !== attempt
+  ) {
+    return false;
+  }
+  if (!hasFirstLine(cell.getSource(), record)) {
+    cell.updateSource(0, 0, firstLine(record));
+  }
+  return hasFirstLine(cell.getSource(), record);
 }
 
 /** Return the record of a task that stands in the cell, or null. */

@@ -12,8 +12,10 @@ import { agentCell } from './agentLine';
 import {
   acceptAttempt,
   deleteCells,
+  ensureFirstLine,
   isCollapsed,
-  setCollapsed
+  setCollapsed,
+  taskText
 } from './attempts';
 import { askAnyway } from './askAnyway';
 import type { IEntry } from './cellIndex';
@@ -169,14 +171,21 @@ export class NotebookWork implements INotebookWork, IDisposable {
     if (!cell || attempt.record.role !== 'attempt') {
       return;
     }
-    setCollapsed(cell.model.sharedModel, false);
-    await this._execute(cell, { ...attempt.record, again: true });
+    const shared = cell.model.sharedModel;
+    if (ensureFirstLine(shared, attempt.record)) {
+      setCollapsed(shared, false);
+      await this._execute(cell, { ...attempt.record, again: true });
+    }
   }
 
   /** Solve a task anew, also where it was solved. */
   async solveAgain(task: ITaskView): Promise<void> {
     const cell = this._widget(task.cellId);
-    if (cell instanceof CodeCell) {
+    // A task whose agent cell is gone has the cell of an attempt instead.
+    if (
+      cell instanceof CodeCell &&
+      taskText(cell.model.sharedModel.getSource()) !== null
+    ) {
       await this._execute(cell, { ...task.record, again: true });
     }
   }

@@ -8,6 +8,7 @@ import {
   attemptIn,
   codeOf,
   deleteCells,
+  ensureFirstLine,
   findAgentCell,
   findAttempt,
   insertAttempt,
@@ -235,4 +236,58 @@ test('a record that stayed at work shows the end of its task, any other output s
   assert.equal(placeOfWork(agent), -1);
   writeEnd(agent, shown('failed').data);
   assert.deepEqual(agent.getOutputs().slice(1), [shown('solved')]);
+});
+
+test('what lacks its first line is no attempt, as it would run in the kernel', () => {
+  const cell = inserted();
+  const record = attempt(1, { status: 'succeeded' });
+  writeAttempt(cell, record);
+  for (const source of [
+    'x = 1',
+    '',
+    '\n%%attempt task1.1\nx = 1',
+    '# x\n%%attempt task1.1\nx = 1',
+    '%%attempt task1.12\nx = 1',
+    '%%attempt task1.1x = 1',
+    '%%attempt task2.1\nx = 1'
+  ]) {
+    cell.setSource(source);
+    assert.equal(attemptIn(cell), null, source);
+  }
+  for (const source of ['%%attempt task1.1\nx = 1', '%%attempt task1.1']) {
+    cell.setSource(source);
+    assert.equal(attemptIn(cell)?.role, 'attempt', source);
+  }
+  cell.setSource('x = 1');
+  writeAttempt(cell, attempt(1));
+  assert.equal(attemptIn(cell)?.status, 'running');
+});
+
+test('the first line is put back before an attempt is run, and nothing is lost', () => {
+  const cell = inserted();
+  const record = attempt(1, { status: 'succeeded' });
+  for (const now of [record, attempt(1)]) {
+    writeAttempt(cell, now);
+    for (const source of ['x = 1\ny = 2', '%%attempt task1.1x = 1', '']) {
+      cell.setSource(source);
+      assert.equal(ensureFirstLine(cell, record), true);
+      assert.equal(cell.getSource(), `%%attempt task1.1\n${source}`);
+    }
+    assert.equal(ensureFirstLine(cell, record), true);
+    assert.equal(cell.getSource(), '%%attempt task1.1\n');
+  }
+});
+
+test('no first line is put before what is not that attempt', () => {
+  const made = notebook();
+  const cell = inserted(made);
+  const record = attempt(1, { status: 'succeeded' });
+  writeAttempt(cell, record);
+  cell.setSource('x = 1');
+  assert.equal(ensureFirstLine(cell, attempt(2)), false);
+  writeAttempt(cell, { ...record, role: 'accepted', status: 'accepted' });
+  assert.equal(ensureFirstLine(cell, record), false);
+  cell.deleteMetadata('jupyter_codeagent');
+  assert.equal(ensureFirstLine(cell, record), false);
+  assert.equal(cell.getSource(), 'x = 1');
 });
