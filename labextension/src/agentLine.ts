@@ -1,8 +1,17 @@
-/** The first line of an agent cell. */
+/** The first line of an agent cell, and what loads the magics. */
 
 import type { IAskOptions } from './tokens';
 
+/** Loads the magics. */
+export const LOAD = '%load_ext jupyter_codeagent';
+const RELOAD = '%reload_ext jupyter_codeagent';
+
 const SAFE = /^[\w@%+=:,./-]+$/;
+
+/** Whether a cell with this source loads the magics and does nothing else. */
+export function loads(source: string): boolean {
+  return [LOAD, RELOAD].includes(source.trim());
+}
 
 /** Return `word` so that Python's shlex.split gives it back as one word. */
 export function quoted(word: string): string {

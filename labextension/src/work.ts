@@ -8,7 +8,7 @@ import type { JSONObject } from '@lumino/coreutils';
 import type { IDisposable } from '@lumino/disposable';
 import { type ISignal, Signal } from '@lumino/signaling';
 
-import { agentCell } from './agentLine';
+import { agentCell, LOAD, loads } from './agentLine';
 import {
   acceptAttempt,
   deleteCells,
@@ -33,8 +33,6 @@ import { attemptView, isPending, taskViews } from './views';
 
 /** How long accepting waits for what the kernel has to say against it, in milliseconds. */
 const WARNING_PATIENCE = 3000;
-const LOAD = '%load_ext jupyter_codeagent';
-const LOADS = /^\s*%(?:re)?load_ext\s+jupyter_codeagent\b/m;
 
 export interface IWorkOptions {
   panel: NotebookPanel;
@@ -338,8 +336,7 @@ export class NotebookWork implements INotebookWork, IDisposable {
     }
     const found = this.panel.content.widgets.find(
       cell =>
-        cell.model.type === 'code' &&
-        LOADS.test(cell.model.sharedModel.getSource())
+        cell.model.type === 'code' && loads(cell.model.sharedModel.getSource())
     );
     const cell = found ?? this._widget(this._insert(0, LOAD));
     if (cell) {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { agentCell, quoted } from '../src/agentLine';
+import { agentCell, LOAD, loads, quoted } from '../src/agentLine';
 
 test('words are quoted as a shell needs it', () => {
   assert.equal(quoted('sales.csv'), 'sales.csv');
@@ -27,4 +27,20 @@ test('options stand in the first line, and nothing of them below', () => {
 
 test('without options there is only the magic', () => {
   assert.equal(agentCell('do it', { background: false }), '%%agent\ndo it');
+});
+
+test('only a cell that does nothing else is run to load the magics', () => {
+  assert.ok(loads(LOAD));
+  assert.ok(loads('\n %reload_ext jupyter_codeagent \n'));
+  for (const source of [
+    '',
+    `import os\n${LOAD}`,
+    `${LOAD}\nos.remove("x")`,
+    `${LOAD}; x = 1`,
+    `${LOAD}_other`,
+    `# ${LOAD}`,
+    `%%bash\n${LOAD}`
+  ]) {
+    assert.equal(loads(source), false, source);
+  }
 });
