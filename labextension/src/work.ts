@@ -8,6 +8,7 @@ import type { JSONObject } from '@lumino/coreutils';
 import type { IDisposable } from '@lumino/disposable';
 import { type ISignal, Signal } from '@lumino/signaling';
 
+import { Accepting } from './accepting';
 import { agentCell, LOAD, loads } from './agentLine';
 import {
   acceptAttempt,
@@ -135,14 +136,12 @@ export class NotebookWork implements INotebookWork, IDisposable {
 
   async accept(attempt: IAttemptView, run: boolean): Promise<void> {
     const entry = this._pending(attempt);
-    if (!entry || !(await this._mayAccept([entry]))) {
-      return;
-    }
+    const [agreed] = entry ? await this._agreed([entry]) : [];
     const cell = this.cellOf(attempt);
-    if (!cell) {
+    if (!agreed || !cell) {
       return;
     }
-    acceptAttempt(this._notebook, entry.model.sharedModel);
+    acceptAttempt(this._notebook, cell.model.sharedModel);
     this._activate(cell);
     if (run) {
       await this._run(cell);
@@ -197,10 +196,8 @@ export class NotebookWork implements INotebookWork, IDisposable {
       attempt => isPending(attempt) && attempt.record.status !== 'failed'
     );
     const entries = wanted.flatMap(attempt => this._pending(attempt) ?? []);
-    if (entries.length > 0 && (await this._mayAccept(entries))) {
-      for (const entry of entries) {
-        acceptAttempt(this._notebook, entry.model.sharedModel);
-      }
+    for (const entry of await this._agreed(entries)) {
+      acceptAttempt(this._notebook, entry.model.sharedModel);
     }
   }
 
@@ -289,9 +286,22 @@ export class NotebookWork implements INotebookWork, IDisposable {
 
   /** Return the entry of an attempt that can be accepted, or null. */
   private _pending(attempt: IAttemptView): IEntry | null {
-    const cell = this.cellOf(attempt);
-    const entry = cell && this.keeper.index.of(cell.model);
+    const entry = this._entry(attempt.cellId);
     return entry?.attempt?.role === 'attempt' ? entry : null;
+  }
+
+  private _entry(cellId: string): IEntry | null {
+    const cell = this._isDisposed ? null : this._widget(cellId);
+    return cell && this.keeper.index.of(cell.model);
+  }
+
+  /** Return those of the attempts that are to be accepted, and are still what was asked about. */
+  private _agreed(entries: readonly IEntry[]): Promise<IEntry[]> {
+    return this._accepting.agreed(
+      entries,
+      asked => this._mayAccept(asked),
+      entry => this._entry(entry.id)
+    );
   }
 
   /** Whether the kernel has nothing against these attempts, or the user wants them anyway. */
@@ -412,6 +422,7 @@ export class NotebookWork implements INotebookWork, IDisposable {
   }
 
   private readonly _options: IWorkOptions;
+  private readonly _accepting = new Accepting();
   private _tasks: ITaskView[] | null = null;
   private _frame = 0;
   private _isDisposed = false;
