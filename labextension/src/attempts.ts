@@ -115,6 +115,9 @@ export function findAgentCell(
   id: string,
   source: string
 ): ISharedCodeCell | null {
+  if (!id && !source) {
+    return null;
+  }
   const same = notebook.cells.find(cell =>
     id
       ? cell.id === id

@@ -291,3 +291,9 @@ test('no first line is put before what is not that attempt', () => {
   assert.equal(ensureFirstLine(cell, record), false);
   assert.equal(cell.getSource(), 'x = 1');
 });
+
+test('no agent cell is found by nothing', () => {
+  const made = notebook();
+  made.insertCell(0, { cell_type: 'code', source: '' });
+  assert.equal(findAgentCell(made, '', ''), null);
+});
