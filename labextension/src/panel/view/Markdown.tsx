@@ -8,6 +8,7 @@ import {
   useState
 } from 'react';
 
+import { guarded, unguarded } from '../fences';
 import { bounded, visible } from '../text';
 import { usePanel } from './context';
 
@@ -55,10 +56,7 @@ async function parse(
   if (!parser) {
     return null;
   }
-  // the language of a block is dropped: one of them would be drawn as a diagram
-  const source = text
-    .replace(/^([ \t>]*)(`{3,}|~{3,})[^\n`]*$/gm, '$1$2')
-    .replace(/</g, LESS);
+  const source = guarded(text).replace(/</g, LESS);
   const html = await parser.render(source);
   // nothing in such a document is loaded or executed, and only its text goes on
   const inert = new DOMParser().parseFromString(html, 'text/html');
@@ -110,5 +108,5 @@ function linkText(link: Element): string {
 }
 
 function shown(text: string): string {
-  return visible(text.replace(/\ue000|%EE%80%80/g, '<'));
+  return visible(unguarded(text).replace(/\ue000|%EE%80%80/g, '<'));
 }
