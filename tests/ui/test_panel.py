@@ -336,3 +336,4 @@ def test_review_asks_before_each_execution(asked, lab, model):
     expect(box).to_be_visible()
     box.press("Enter")
     notebook.task("solved")
+    panel.options.get_by_label("Ask me before each execution").uncheck()  # later tests share the page
