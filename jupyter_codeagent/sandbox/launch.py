@@ -25,6 +25,7 @@ from jupyter_codeagent.sandbox.workspace import MASKS, Workspace, covers, skippe
 HERE = Path(__file__).parent
 ROUND = 0.25  # seconds between two looks at idle sandboxes
 INSIDE = "/run/codeagent/worker.py"
+BESIDE = ("receiver",)  # the files that the worker loads with `beside`
 HOME = "/tmp/home"  # noqa: S108 - inside the sandbox's own, empty /tmp
 PACKAGES = ("site-packages", "dist-packages")
 LOOK = 20_000  # entries of a folder of code to look at for names that secrets have
@@ -217,9 +218,10 @@ def hidden(workspace: Workspace) -> list[str]:
 
 
 def contents() -> dict[str, bytes]:
-    """Return the small files made for the sandbox: the worker and an /etc of its own."""
+    """Return the small files made for the sandbox: the worker, what it loads, and an /etc of its own."""
     files = {path: text.encode() for path, text in MADE.items()}
-    files[INSIDE] = (HERE / "worker.py").read_bytes()
+    for name in ("worker", *BESIDE):
+        files[str(Path(INSIDE).with_name(f"{name}.py"))] = (HERE / f"{name}.py").read_bytes()
     fonts = font_list()
     if fonts:
         files[f"{HOME}/.cache/matplotlib/{fonts.name}"] = fonts.read_bytes()

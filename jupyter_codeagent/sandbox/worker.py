@@ -18,12 +18,11 @@ import contextlib
 import ctypes
 import fcntl
 import gc
+import importlib.util
 import io
 import json
 import linecache
-import mmap
 import os
-import pickle
 import queue
 import re
 import resource
@@ -51,6 +50,20 @@ CELL = re.compile(r"<ipython-input-(\d+)-\w+>")
 
 libc = ctypes.CDLL(None, use_errno=True)
 dumps, loads = json.dumps, json.loads  # the code may replace those of the module
+
+
+def beside(name: str) -> Any:
+    """Return a file of ours that lies beside this one as a module; no name that the code imports leads to it."""
+    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), f"{name}.py")
+    spec = importlib.util.spec_from_file_location(f"_codeagent_{name}", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look there
+    spec.loader.exec_module(module)
+    return module
+
+
+receiver = beside("receiver")
 
 
 def cut(text: str, cap: int) -> str:
@@ -354,18 +367,9 @@ class Worker:
         return code
 
     def receive_values(self, index: dict[str, Any], fd: int) -> None:
-        """Put values into the namespace, mapped privately: writable here, unchanged outside."""
-        size = os.fstat(fd).st_size
-        view = memoryview(mmap.mmap(fd, size, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE))
-        os.close(fd)
-        failed: dict[str, str] = {}
-        for name, (head, buffers) in index.items():
-            try:
-                value = pickle.loads(view[head[0] : sum(head)], buffers=[view[o : o + n] for o, n in buffers])  # noqa: S301 - from the user's kernel
-            except Exception as error:  # noqa: BLE001 - whatever the value's own class raises
-                failed[name] = f"{type(error).__name__}: {error}"[:500]
-            else:
-                self.shell.user_ns[name] = value
+        """Put values into the namespace."""
+        values, failed = receiver.receive(index, fd)
+        self.shell.user_ns.update(values)
         self.channel.send({"op": "received", "failed": failed})
 
     # -- executing ------------------------------------------------------------------------------
