@@ -19,6 +19,16 @@ export interface ISaved {
   verification: IVerification | null;
 }
 
+/** A verification from the moment it is asked for. */
+interface IRun {
+  /** Empty until the server has named it. */
+  job: string;
+  stopped: boolean;
+}
+
+/** What is shown of a verification before the server has said anything. */
+const BEGUN: IVerification = { state: 'running', done: 0, total: 0, text: '' };
+
 export class Saving {
   constructor(private _server: Server) {}
 
@@ -38,7 +48,7 @@ export class Saving {
     attempts: boolean,
     verifiable: boolean
   ): Promise<void> {
-    this._job = '';
+    this._leave();
     this._set({ path: '', text: '', verifiable, verification: null });
     const reply = await work
       .request('save', { path: file, attempts })
@@ -53,32 +63,59 @@ export class Saving {
 
   /** Run the notebook at `path` from the top in a fresh sandbox, and follow that until it ends. */
   async verify(path: string): Promise<void> {
-    const job = await this._server.verify(path);
-    this._job = job;
-    let seen: IVerification;
-    do {
-      seen = await this._server.verification(job);
-      if (this._job !== job) {
-        return; // another one was begun, or this one put away
+    this._leave();
+    const run: IRun = { job: '', stopped: false };
+    this._run = run;
+    const show = (verification: IVerification) =>
+      this._set({ path, text: '', verifiable: true, verification });
+    show(BEGUN);
+    try {
+      run.job = await this._server.verify(path);
+      if (run.stopped) {
+        await this._server.stopVerification(run.job);
       }
-      this._set({ path, text: '', verifiable: true, verification: seen });
-      await new Promise(resolve => setTimeout(resolve, POLL));
-    } while (seen.state === 'running');
+      while (this._run === run) {
+        const seen = await this._server.verification(run.job);
+        if (this._run !== run) {
+          return; // another one was begun, or this one put away
+        }
+        show(seen);
+        if (seen.state !== 'running') {
+          return;
+        }
+        await new Promise(resolve => setTimeout(resolve, POLL));
+      }
+    } catch (error) {
+      if (this._run === run) {
+        this._set(null);
+      }
+      throw error;
+    }
   }
 
+  /** Have it stopped; where the server has not said yet what to stop, as soon as it has. */
   async stop(): Promise<void> {
-    if (this._job) {
-      await this._server.stopVerification(this._job);
+    const run = this._run;
+    if (run && !run.stopped) {
+      run.stopped = true;
+      if (run.job) {
+        await this._server.stopVerification(run.job);
+      }
     }
   }
 
   /** Put away what is shown. */
   close(): void {
+    this._leave();
+    this._set(null);
+  }
+
+  /** Follow no verification any more. */
+  private _leave(): void {
     if (this._current?.verification?.state === 'running') {
       void this.stop().catch(() => undefined); // the server ends it by itself when it goes
     }
-    this._job = '';
-    this._set(null);
+    this._run = null;
   }
 
   private _set(saved: ISaved | null): void {
@@ -86,7 +123,7 @@ export class Saving {
     this._changed.emit();
   }
 
-  private _job = '';
+  private _run: IRun | null = null;
   private _current: ISaved | null = null;
   private _changed = new Signal<Saving, void>(this);
 }
