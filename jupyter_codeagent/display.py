@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import time
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -63,7 +64,27 @@ class Pace:
             self._ended, self.ending = True, (None if replayed else self.seconds, notice)
 
 
-class NotebookView:
+class Paced(abc.ABC):
+    """A view that is updated in place, as often as is worth it."""
+
+    def __init__(self) -> None:
+        self._pace = Pace()
+
+    def close(self, trajectory: Trajectory, notice: str = "", replayed: bool = False) -> None:
+        """Show how the task ended."""
+        self._pace.end(notice, replayed)
+        self.refresh(trajectory)
+
+    def refresh(self, trajectory: Trajectory) -> None:
+        """Show what the user has accepted, discarded or edited since."""
+        self._update(trajectory, *self._pace.ending)
+
+    @abc.abstractmethod
+    def _update(self, trajectory: Trajectory, seconds: float | None, notice: str) -> None:
+        """Show the task as it is now."""
+
+
+class NotebookView(Paced):
     """One output under the cell, updated in place.
 
     Parameters
@@ -80,10 +101,10 @@ class NotebookView:
     def __init__(
         self, display: Callable[..., Any], costs: bool = True, compact: Callable[[], bool] = lambda: False
     ) -> None:
+        super().__init__()
         self.display = display
         self.costs = costs
         self.compact = compact
-        self._pace = Pace()
         self._id = ""
         self._told = ""
 
@@ -99,15 +120,6 @@ class NotebookView:
         """
         if self._pace.due(trajectory, seldom=self.compact()):
             self._update(trajectory, self._pace.seconds, "")
-
-    def close(self, trajectory: Trajectory, notice: str = "", replayed: bool = False) -> None:
-        """Update the output with how the task ended."""
-        self._pace.end(notice, replayed)
-        self.refresh(trajectory)
-
-    def refresh(self, trajectory: Trajectory) -> None:
-        """Update the output with what the user has accepted, discarded or edited since."""
-        self._update(trajectory, *self._pace.ending)
 
     def _update(self, trajectory: Trajectory, seconds: float | None, notice: str) -> None:
         compact = self.compact()

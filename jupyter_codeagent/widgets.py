@@ -9,7 +9,7 @@ from typing import Any
 
 import ipywidgets
 
-from jupyter_codeagent.display import Pace
+from jupyter_codeagent.display import Paced
 from jupyter_codeagent.errors import CodeAgentError
 from jupyter_codeagent.markdown import markdown
 from jupyter_codeagent.page import answer_html, body_html, framed, head_html, notes_html, page, told_html
@@ -47,7 +47,7 @@ class Buttons:
     stop: Callable[[Trajectory], str] | None = None
 
 
-class WidgetView:
+class WidgetView(Paced):
     """The record as a widget under the cell: a line of progress, an accordion of attempts, the answer.
 
     The record is also kept as Markdown and text, for front ends and times without a kernel.
@@ -66,11 +66,11 @@ class WidgetView:
     """
 
     def __init__(self, display: Callable[..., Any], buttons: Buttons, costs: bool = True, apart: bool = False) -> None:
+        super().__init__()
         self.display = display
         self.buttons = buttons
         self.costs = costs
         self.apart = apart
-        self._pace = Pace()
         self._told = ""
         self._kept = False
         self._lock = threading.RLock()  # the task's thread shows, and so does the one that handles a click
@@ -99,14 +99,9 @@ class WidgetView:
         if self._pace.due(trajectory):
             self._update(trajectory, self._pace.seconds, "")
 
-    def close(self, trajectory: Trajectory, notice: str = "", replayed: bool = False) -> None:
-        """Show the end."""
-        self._pace.end(notice, replayed)
-        self.refresh(trajectory)
-
     def refresh(self, trajectory: Trajectory) -> None:
         """Show what the user has accepted, discarded or edited since."""
-        self._update(trajectory, *self._pace.ending)
+        super().refresh(trajectory)
         self._keep(trajectory, *self._pace.ending)
 
     def _update(self, trajectory: Trajectory, seconds: float | None, notice: str) -> None:
