@@ -27,8 +27,7 @@ class Turns:
     def ticket(self, name: str) -> Ticket:
         """Get in line; `name` says to others who this is."""
         made = Ticket(self, name)
-        with self._changed:
-            self._line.append(made)
+        made.enter()
         return made
 
     @property
@@ -38,10 +37,15 @@ class Turns:
 
 
 class Ticket:
-    """One place in the line."""
+    """A place in the line, once it is entered; where that may be interrupted, whoever made the ticket leaves again."""
 
     def __init__(self, turns: Turns, name: str) -> None:
         self._turns, self.name = turns, name
+
+    def enter(self) -> None:
+        """Stand in line, at its end."""
+        with self._turns._changed:
+            self._turns._line.append(self)
 
     @property
     def first(self) -> bool:

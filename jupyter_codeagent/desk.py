@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from jupyter_core.paths import jupyter_data_dir
 
 from jupyter_codeagent.agent import Model
-from jupyter_codeagent.background import PATIENCE, Job, Turns
+from jupyter_codeagent.background import PATIENCE, Job, Ticket, Turns
 from jupyter_codeagent.bridge import Bridge
 from jupyter_codeagent.bridge.feed import Feed, Origin
 from jupyter_codeagent.context import inputs
@@ -151,8 +151,9 @@ class Desk:
 
         `name` is a task's id, or the magic that is being run.
         """
-        ticket = self.turns.ticket(name)
+        ticket = Ticket(self.turns, name)
         try:
+            ticket.enter()
             if not ticket.first:
                 first = self.turns.names[0]
                 who = first if first.startswith("%") else f"task {first}"

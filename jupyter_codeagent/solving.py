@@ -16,7 +16,7 @@ from IPython.core.error import UsageError
 
 from jupyter_codeagent.agent import Agent, Model
 from jupyter_codeagent.agent import Sandbox as AgentSandbox
-from jupyter_codeagent.background import Job, Stoppable
+from jupyter_codeagent.background import Job, Stoppable, Ticket
 from jupyter_codeagent.checks import expression_check, file_check
 from jupyter_codeagent.context import describe, files_named, find_files, inputs
 from jupyter_codeagent.delivery import deliver
@@ -227,8 +227,9 @@ class Solving:
         trajectory.told += " It works with the variables as they are now."
         if left_out:
             trajectory.told += f" Too large to be taken along: {', '.join(left_out)}."
-        job = Job(trajectory, desk.turns.ticket(trajectory.id), desk.interrupt)
+        job = Job(trajectory, Ticket(desk.turns, trajectory.id), desk.interrupt)
         try:
+            job.ticket.enter()
             trajectory.queued = not job.ticket.first
             desk.jobs[trajectory.id] = job
             desk.tasks.add(trajectory)
