@@ -89,9 +89,7 @@ class AgentMagics(Magics):
         if options.help:
             print(parser().format_help())  # noqa: T201 - this is the cell's output
             return
-        mine = self._cell_meta.get(KEY)
-        if isinstance(mine, dict) and mine.get("again") is True:  # a button of the front end; it is not stored
-            options.again = True
+        options.again = options.again or self._asked_again
         identity = f"{identifying(line)}\n{cell.strip()}"
         self.solving.give(cell.strip(), options, identity, self._cell_text)
 
@@ -107,13 +105,19 @@ class AgentMagics(Magics):
         mine = self._cell_meta.get(KEY)
         mine = mine if isinstance(mine, dict) else {}
         unchanged = self.desk.tasks.unchanged(name, cell)
-        if mine.get("again") is not True and (unchanged or mine.get("hash") == code_hash(cell)):
+        if not self._asked_again and (unchanged or mine.get("hash") == code_hash(cell)):
             if unchanged:  # the front end has cleared the cell, and is to show what it showed
                 publish_outputs(self.desk.tasks.attempt(name)[1].observation or Observation(), self.desk.page)
             print(f"Attempt {name} is unchanged and was not run again; edit it to try it in the sandbox.")  # noqa: T201
             return
         with self.desk.turn(f"%%attempt {name}"):
             self._execute(name, cell)
+
+    @property
+    def _asked_again(self) -> bool:
+        """A button of a page runs this cell anew; a cell's metadata, which are sent too, do not know the word."""
+        mine = self._cell_meta.get(KEY)
+        return isinstance(mine, dict) and mine.get("again") == self.desk.bridge.again
 
     def _command(self, line: str) -> None:
         """Carry out a sub-command of ``%agent``."""

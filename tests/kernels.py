@@ -202,6 +202,23 @@ def spliced(old, change):
     return old.encode("utf-16-le")[: 2 * change["at"]].decode("utf-16-le") + change["text"]
 
 
+def project(folder):
+    """Make a working folder with a file of numbers in `folder`, which gets what Jupyter writes too."""
+    made = folder / "project"
+    made.mkdir()
+    (made / "sales.csv").write_text("amount\n20\n22\n")
+    return made
+
+
+@contextmanager
+def agent_page(place, url):
+    """Start a kernel in a project, with the magics loaded and the control comm open; `url` is the model's."""
+    with kernel_page(place, {**clean_environment(place.parent), "ANTHROPIC_BASE_URL": url}) as made:
+        made.run(LOAD)
+        made.attach()
+        yield made
+
+
 @contextmanager
 def kernel_page(folder, environment):
     """Start a kernel in `folder` and yield a page of it."""

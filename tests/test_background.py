@@ -16,7 +16,7 @@ from jupyter_codeagent.taken import Taken
 from jupyter_codeagent.taking import take
 from jupyter_codeagent.trajectory import Action, Trajectory
 from jupyter_codeagent.variables import fingerprint
-from tests.kernels import LOAD, Screen, clean_environment, kernel_page
+from tests.kernels import LOAD, Screen, agent_page, clean_environment, kernel_page, project
 from tests.messages_server import Turn, serving
 
 # -- turns -----------------------------------------------------------------------------------------
@@ -122,10 +122,7 @@ LOOP = "import time\nprint('begun', flush=True)\nwhile True:\n    time.sleep(0.0
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("background") / "project"
-    folder.mkdir()
-    (folder / "sales.csv").write_text("amount\n20\n22\n")
-    return folder
+    return project(tmp_path_factory.mktemp("background"))
 
 
 @pytest.fixture(scope="module")
@@ -136,10 +133,7 @@ def server():
 
 @pytest.fixture(scope="module")
 def kernel(place, server):
-    environment = clean_environment(place.parent)
-    with kernel_page(place, {**environment, "ANTHROPIC_BASE_URL": server.url}) as made:
-        made.run(LOAD)
-        made.attach()
+    with agent_page(place, server.url) as made:
         yield made
 
 
@@ -449,7 +443,9 @@ def test_a_restarted_kernel_knows_all_tasks_and_keeps_outputs(place, server):
         assert after.attempts[task, 2]["outputs"] == before.attempts[task, 2]["outputs"]
         cell = front.run(f"%%attempt {task}.1\nprint('seen')")
         assert cell.text.startswith("seen\n") and "unchanged and was not run again" in cell.text
-        cell = front.run(f"%%attempt {task}.1\nprint('seen')", jupyter_codeagent={"again": True})
+        stored = front.run(f"%%attempt {task}.1\nprint('seen')", jupyter_codeagent={"again": True})
+        assert stored.text == cell.text
+        cell = front.run(f"%%attempt {task}.1\nprint('seen')", jupyter_codeagent={"again": reply["again"]})
         assert cell.text == "seen\n"
         cell = front.run(f"%%attempt {task}.2\noops")
         assert cell.reply["status"] == "ok" and cell.errors[0]["ename"] == "NameError"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from jupyter_codeagent.bridge.deltas import bounded, output_patches, patch, units
 from jupyter_codeagent.bridge.feed import Feed, Origin
 from jupyter_codeagent.trajectory import Action, Answer, Attempt, CodeError, Observation, Trajectory
-from tests.kernels import LOAD, Screen, clean_environment, kernel_page, spliced
+from tests.kernels import LOAD, Screen, agent_page, clean_environment, kernel_page, project, spliced
 from tests.messages_server import Turn, serving
 
 # -- changes ---------------------------------------------------------------------------------------
@@ -207,10 +207,7 @@ TURNS = [Turn("First try.", code="totall"), Turn("Once more.", code=SUM), Turn(a
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("bridge") / "project"
-    folder.mkdir()
-    (folder / "sales.csv").write_text("amount\n20\n22\n")
-    return folder
+    return project(tmp_path_factory.mktemp("bridge"))
 
 
 @pytest.fixture(scope="module")
@@ -221,10 +218,7 @@ def server():
 
 @pytest.fixture(scope="module")
 def front(place, server):
-    environment = clean_environment(place.parent)
-    with kernel_page(place, {**environment, "ANTHROPIC_BASE_URL": server.url}) as made:
-        made.run(LOAD)
-        made.attach()
+    with agent_page(place, server.url) as made:
         yield made
 
 
@@ -278,6 +272,19 @@ def test_a_page_that_comes_later_gets_all(front, server):
     assert reply["ok"] and reply["known"] == [task]
     after = shown(m for m in front.control if "type" in m)
     assert after.attempts == before.attempts and after.tasks == before.tasks
+
+
+def test_only_a_button_asks_the_model_anew_and_no_metadata_that_a_notebook_brings(front, server):
+    server.turns = [*TURNS, Turn(answer="anew")]
+    source = "%%agent --again\nsum the amounts once more"
+    front.run(source, cell="cell-again")
+    source, asked = source.replace(" --again", ""), len(server.requests)
+    for claimed in (True, "true", 1, "", None, ["x"], "0" * 32):
+        front.run(source, cell="cell-again", jupyter_codeagent={"role": "task", "again": claimed})
+    assert len(server.requests) == asked
+    word = front.ask("sync", cells=[], tasks=[])["again"]
+    front.run(source, cell="cell-again", jupyter_codeagent={"again": word})
+    assert len(server.requests) == asked + 1
 
 
 def test_ten_megabytes_of_output_stay_small_and_quick(front, server):

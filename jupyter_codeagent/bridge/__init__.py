@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import secrets
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -40,6 +41,8 @@ class Bridge:
         self._pages: dict[str, tuple[str, Any]] = {}
         self._comm: Any = None
         self._lock = threading.RLock()
+        # what stands in a notebook cannot know it: pages send it with what a button of theirs runs anew
+        self.again = secrets.token_hex(16)
 
     # -- life -------------------------------------------------------------------------------------
 
@@ -158,7 +161,7 @@ class Bridge:
     def _answer(self, control: Any, data: Message) -> Message:
         kind = data.get("type")
         if kind == "sync":
-            return {"known": self._sync(control, names(data, "cells"), names(data, "tasks"))}
+            return {"known": self._sync(control, names(data, "cells"), names(data, "tasks")), "again": self.again}
         answer = self.answers.get(kind) if isinstance(kind, str) else None
         if answer is None:
             raise WrongUse(f"There is no request of type {str(kind)[:40]!r}.")

@@ -6,6 +6,7 @@ import { type JSONObject, UUID } from '@lumino/coreutils';
 import type { IDisposable } from '@lumino/disposable';
 import { type ISignal, Signal } from '@lumino/signaling';
 
+import { onlyListen } from './listening';
 import { claim, Sessions } from './sessions';
 import { type IChange, TaskStore } from './store';
 import { CONTROL, EVENTS, type IReply } from './tokens';
@@ -57,6 +58,11 @@ export class KernelChannel implements IDisposable {
     return this._ended;
   }
 
+  /** `sessions` are others. */
+  get sessionsChanged(): ISignal<this, void> {
+    return this._sessionsChanged;
+  }
+
   /** `connected` is another. */
   get connectedChanged(): ISignal<this, void> {
     return this._connectedChanged;
@@ -65,6 +71,11 @@ export class KernelChannel implements IDisposable {
   /** The kernel has our magics and can be asked. */
   get connected(): boolean {
     return this._control !== null;
+  }
+
+  /** The word by which this kernel knows that a button of ours asked for another run, not a notebook's metadata. */
+  get again(): string {
+    return this._again;
   }
 
   /** The ids by which the kernel knows this tab. */
@@ -149,7 +160,7 @@ export class KernelChannel implements IDisposable {
     this._sessions = new Sessions(kernel.id);
     const earlier = this._sessions.all;
     this._sessions.add(kernel.clientId);
-    this._own = [kernel.clientId];
+    this._setOwn([kernel.clientId]);
     void claim(kernel.clientId);
     earlier.forEach(session => void this._claim(kernel, session));
     if (this._sessions.comm) {
@@ -164,7 +175,7 @@ export class KernelChannel implements IDisposable {
     session: string
   ): Promise<void> {
     if ((await claim(session)) && kernel === this._kernel) {
-      this._own = [...this._own, session];
+      this._setOwn([...this._own, session]);
     }
   }
 
@@ -195,7 +206,7 @@ export class KernelChannel implements IDisposable {
       this._sessions.comm = id;
     }
     if (kernel.handleComms && !kernel.hasComm(id)) {
-      kernel.createComm(EVENTS, id);
+      onlyListen(kernel.createComm(EVENTS, id));
     }
   }
 
@@ -227,6 +238,7 @@ export class KernelChannel implements IDisposable {
       const known = Array.isArray(reply.known)
         ? (reply.known as unknown[])
         : [];
+      this._again = typeof reply.again === 'string' ? reply.again : '';
       this._synced.emit(known.filter(task => typeof task === 'string'));
     } catch {
       // The kernel ended before it answered; that is told by its own signal.
@@ -308,6 +320,7 @@ export class KernelChannel implements IDisposable {
   /** The magics are gone, or new. */
   private _forget(): void {
     const was = this.connected;
+    this._again = '';
     this._events = '';
     this._control = null;
     this._opening = null;
@@ -329,7 +342,12 @@ export class KernelChannel implements IDisposable {
     this._forget();
     this._kernel = null;
     this._sessions = null;
-    this._own = [];
+    this._setOwn([]);
+  }
+
+  private _setOwn(sessions: readonly string[]): void {
+    this._own = sessions;
+    this._sessionsChanged.emit();
   }
 
   private readonly _context: ISessionContext;
@@ -337,6 +355,7 @@ export class KernelChannel implements IDisposable {
   private _kernel: Kernel.IKernelConnection | null = null;
   private _sessions: Sessions | null = null;
   private _own: readonly string[] = [];
+  private _again = '';
   private _events = '';
   private _control: IWire | null = null;
   private _opening: Kernel.IKernelConnection | null = null;
@@ -347,5 +366,6 @@ export class KernelChannel implements IDisposable {
   private readonly _news = new Signal<this, INews>(this);
   private readonly _synced = new Signal<this, readonly string[]>(this);
   private readonly _ended = new Signal<this, void>(this);
+  private readonly _sessionsChanged = new Signal<this, void>(this);
   private readonly _connectedChanged = new Signal<this, void>(this);
 }

@@ -60,7 +60,7 @@ export class Keeper implements IDisposable {
     this.channel.news.connect(this._onNews, this);
     this.channel.synced.connect(this._onSynced, this);
     this.channel.ended.connect(() => this._onSynced(this.channel, []));
-    this.channel.connectedChanged.connect(this._publish, this);
+    this.channel.sessionsChanged.connect(this._publish, this);
     context.disposed.connect(this.dispose, this);
   }
 
@@ -205,6 +205,7 @@ export class Keeper implements IDisposable {
     const { record } = attempt;
     const cell = this.index.sharedCell(record.task, record.attempt);
     if (!cell) {
+      this._discardEnded(attempt);
       const old = task.replayed || (synced && this._settled.has(task.id));
       const gone =
         record.status === 'discarded' || this._seen.has(keyOf(record));
@@ -359,6 +360,7 @@ export class Keeper implements IDisposable {
       return;
     }
     this._asked.set(key, (this._asked.get(key) ?? 0) + 1);
+    const ended = this._isDone(task, attempt);
     // The cells are right in any case; where the kernel does not answer, it is only not told.
     await this.channel
       .request(type, { task, attempt, ...more })
@@ -368,7 +370,27 @@ export class Keeper implements IDisposable {
     const cell = this.index.sharedCell(task, attempt);
     if (known && cell && !this._isDisposed && !this._asking(known.record)) {
       this._write(cell, known);
+    } else if (known && !cell && !ended) {
+      this._discardEnded(known);
     }
+  }
+
+  /** Have an attempt discarded whose cell was deleted while it ran, which the kernel refuses until it has ended. */
+  private _discardEnded({ record, phase }: IAttemptState): void {
+    const key = keyOf(record);
+    if (
+      phase === 'done' &&
+      record.status !== 'discarded' &&
+      this._told.get(key) === 'discarded' &&
+      !this._asking(record)
+    ) {
+      void this._tell('discard', key);
+    }
+  }
+
+  private _isDone(task: string, attempt: number): boolean {
+    const known = this.channel.store.tasks.get(task)?.attempts.get(attempt);
+    return known?.phase === 'done';
   }
 
   /** Whether the kernel does not yet know what the user made of the attempt. */

@@ -2,6 +2,7 @@
 
 import type { ISessionContext } from '@jupyterlab/apputils';
 
+import { onlyListen } from './listening';
 import { EVENTS } from './tokens';
 
 /** Keep JupyterLab from closing our comm as one that nobody wants; its messages come by a signal. */
@@ -9,7 +10,7 @@ export function welcome(context: ISessionContext): void {
   const register = () => {
     const kernel = context.session?.kernel;
     if (kernel?.handleComms) {
-      kernel.registerCommTarget(EVENTS, () => undefined);
+      kernel.registerCommTarget(EVENTS, onlyListen);
     }
   };
   context.kernelChanged.connect(register);

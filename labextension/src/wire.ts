@@ -3,13 +3,10 @@
 import { type Kernel, KernelMessage } from '@jupyterlab/services';
 import { type JSONObject, UUID } from '@lumino/coreutils';
 
+import type { IOnSubshell } from './listening';
+
 /** How long a kernel may take to start a subshell, in milliseconds; afterwards it goes without. */
 const SUBSHELL_PATIENCE = 5000;
-
-/** Comms since JupyterLab 4.5; the interface in @jupyterlab/services leaves it out. */
-interface IOnSubshell {
-  subshellStarted: Promise<void>;
-}
 
 export interface IWire {
   readonly id: string;

@@ -171,7 +171,7 @@ export class NotebookWork implements INotebookWork, IDisposable {
     const shared = cell.model.sharedModel;
     if (ensureFirstLine(shared, attempt.record)) {
       setCollapsed(shared, false);
-      await this._execute(cell, { ...attempt.record, again: true });
+      await this._execute(cell, attempt.record);
     }
   }
 
@@ -183,7 +183,7 @@ export class NotebookWork implements INotebookWork, IDisposable {
       cell instanceof CodeCell &&
       taskText(cell.model.sharedModel.getSource()) !== null
     ) {
-      await this._execute(cell, { ...task.record, again: true });
+      await this._execute(cell, task.record);
     }
   }
 
@@ -402,10 +402,11 @@ export class NotebookWork implements INotebookWork, IDisposable {
     );
   }
 
-  /** Run a cell and tell the kernel more than stands in the cell's metadata. */
-  private async _execute(cell: CodeCell, record: object): Promise<void> {
+  /** Run a cell anew, also where the kernel has a record of it. */
+  private async _execute(cell: CodeCell, record: object | null): Promise<void> {
     const { sessionContext } = this.panel;
-    const metadata = { [KEY]: record } as unknown as JSONObject;
+    const { again } = this.keeper.channel;
+    const metadata = { [KEY]: { ...record, again } } as unknown as JSONObject;
     try {
       await CodeCell.execute(cell, sessionContext, metadata);
     } catch (reason) {
