@@ -165,6 +165,18 @@ def test_the_sandbox_follows_what_was_discarded(lab, model):
     assert notebook.attempt(1).state.text == "False True\n"
 
 
+def test_an_attempt_whose_cell_is_deleted_while_it_runs_is_discarded_when_it_ends(lab, model):
+    notebook, hold = held(lab, model, "--background")
+    notebook.attempt(1).activate()
+    lab.command("notebook:delete-cell")
+    lab.until(lambda: not notebook.attempts(), "the cell is gone")
+    lab.page.wait_for_timeout(300)  # the kernel refuses meanwhile
+    hold.set()
+    notebook.task("solved")
+    lab.until(lambda: "(1 discarded)" in notebook.kernel("%agent status"), "the attempt is discarded")
+    assert notebook.attempts() == []
+
+
 def test_accept_all_accepts_what_succeeded_and_nothing_else(lab, model):
     model(Turn(code=WRONG), Turn(code=SUM), Turn(code="kept = 1"), SOLVED)
     notebook = lab.notebook()
