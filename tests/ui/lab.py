@@ -154,7 +154,7 @@ class Lab:
         panel.element.wait_for()
         return panel
 
-    def scroll_to(self, notebook: Notebook, index: int) -> None:
+    def scroll_to(self, notebook: Notebook, index: int, seconds: float = 20) -> None:
         """Bring a cell into view."""
         cell = notebook.cell(index).element
 
@@ -166,7 +166,7 @@ class Lab:
             box = cell.bounding_box() if cell.count() else None
             return box is not None and 0 <= box["y"] < self.page.viewport_size["height"]
 
-        self.until(seen, f"cell {index} in view")
+        self.until(seen, f"cell {index} in view", seconds)
 
     def use_kernel_of(self, notebook: Notebook, other: Notebook) -> None:
         """Give a notebook the kernel of another one."""

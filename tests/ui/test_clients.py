@@ -66,7 +66,8 @@ def test_a_reload_before_anything_was_saved_brings_the_attempts_back(own_lab, mo
     whole(again)
 
 
-def test_a_second_tab_inserts_nothing(lab, own_lab, model, watch):
+def solved_beside_another(lab, own_lab, model, watch):
+    """A notebook whose task is solved, and the same notebook as it was opened before in another tab."""
     watch.allow(OTHERS_COMM)
     notebook = lab.notebook()
     notebook.append("%%agent\nsum the numbers")
@@ -76,20 +77,17 @@ def test_a_second_tab_inserts_nothing(lab, own_lab, model, watch):
     model(Turn(code=SUM), SOLVED)
     notebook.run(1)
     whole(notebook, SUM)
+    return other
+
+
+def test_a_second_tab_inserts_nothing(lab, own_lab, model, watch):
+    other = solved_beside_another(lab, own_lab, model, watch)
     own_lab.page.wait_for_timeout(500)
     assert other.attempts() == []
 
 
 def test_attempts_that_another_browser_made_are_shown_on_demand(lab, own_lab, model, watch):
-    watch.allow(OTHERS_COMM)
-    notebook = lab.notebook()
-    notebook.append("%%agent\nsum the numbers")
-    notebook.save()
-    own_lab.load()
-    other = own_lab.open()
-    model(Turn(code=SUM), SOLVED)
-    notebook.run(1)
-    whole(notebook, SUM)
+    other = solved_beside_another(lab, own_lab, model, watch)
     expect(other.bar).to_contain_text("not in this notebook")
     other.bar.get_by_role("button", name="Show them").click()
     assert other.attempt(1).state.code == SUM
