@@ -285,6 +285,20 @@ class Desk:
         if attempt.observation is not None:
             self.taken_over += attempt.observation.names
 
+    def fetch(self, name: str) -> Any:
+        """Return a variable of the sandbox as plain data, once what is marked as discarded is gone from there.
+
+        Raises
+        ------
+        NotPlainData
+            If there is none of this name, or it is not plain data.
+        """
+        with self.turn("%agent fetch"):
+            if self._sandbox is None:
+                raise NotPlainData(name, "the sandbox has been closed")
+            self.catch_up(self.sandbox())
+            return self._sandbox.fetch(name)
+
     # -- what the user has ------------------------------------------------------------------------
 
     def changed(self, trajectory: Trajectory, code: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keyword
 import shlex
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from jupyter_codeagent.errors import WrongUse
 from jupyter_codeagent.saving import save_tasks
 from jupyter_codeagent.showing import Views
 from jupyter_codeagent.trajectory import Attempt, Trajectory
+from jupyter_codeagent.variables import size_of, told
 from jupyter_codeagent.verify import verify_notebook
 
 if TYPE_CHECKING:
@@ -22,12 +24,13 @@ COMMANDS = {
     "discard": " N | TASK.N: take an attempt back",
     "undo": ": take back the attempt that was kept last",
     "stop": " [TASK]: end the tasks that work in the background",
+    "fetch": " NAME [as OTHER] [--replace]: copy a variable of the sandbox into the notebook, as plain data",
     "save": " FILE: save what was kept as a notebook",
     "verify": " FILE: run a notebook from the top in a fresh sandbox and compare",
     "fix": " [options of %%agent]: mend the cell that failed last",
     "reset": ": close the sandbox; the next task starts in a fresh one",
 }
-ARGUMENTS = {"accept": (0, 1), "discard": (1, 1), "stop": (0, 1), "save": (1, 1), "verify": (1, 1)}
+ARGUMENTS = {"accept": (0, 1), "discard": (1, 1), "stop": (0, 1), "fetch": (1, 4), "save": (1, 1), "verify": (1, 1)}
 
 
 class Managing:
@@ -190,6 +193,25 @@ class Managing:
         result = self.desk.shell.run_cell(attempt.action.code or "", store_history=True)
         error = result.error_before_exec or result.error_in_exec
         return " ".join(filter(None, [changed, f"It failed there: {type(error).__name__}." if error else ""]))
+
+    def fetch(self, name: str, *rest: str) -> str:
+        """Copy a variable of the sandbox into the notebook, under its own or another name."""
+        replace, words = "--replace" in rest, [word for word in rest if word != "--replace"]
+        if words and (len(words) != 2 or words[0] != "as"):
+            raise WrongUse(f"Write %agent fetch{COMMANDS['fetch'].partition(':')[0]}.")
+        target = words[1] if words else name
+        if not target.isidentifier() or keyword.iskeyword(target):
+            raise WrongUse(f"{target!r} is not a name for a variable.")
+        if self.desk.running is None:
+            raise WrongUse("There is nothing to fetch: the sandbox has not started; it starts with the first task.")
+        space = self.desk.shell.user_ns
+        if target in space and not replace:
+            other = f"%agent fetch {name} as OTHER"
+            raise WrongUse(f"{target!r} is taken in the notebook; write {other}, or add --replace.")
+        value = self.desk.fetch(name)
+        space[target] = value
+        called = "" if target == name else f" as {target}"
+        return f"Fetched {name}{called}: {told(value)}{size_of(value)}."
 
     def save(self, file: str) -> str:
         """Save what was kept."""

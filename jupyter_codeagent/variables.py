@@ -259,6 +259,16 @@ def told(value: Any) -> str:
     return kind
 
 
+def size_of(value: Any) -> str:
+    """Return how large an array or a frame is, after a comma; empty for anything else."""
+    if not _from_library(type(value)):
+        return ""
+    usage = getattr(value, "memory_usage", None)
+    held: Any = usage() if callable(usage) else getattr(value, "nbytes", 0)
+    size = int(held.sum() if hasattr(held, "sum") else held)
+    return f", {size / 2**20:,.1f} MB" if size >= 2**20 else f", {size:,} bytes" if size else ""
+
+
 def shown(value: Any, most: int = 700) -> str:
     """Return a look into plain data, at most `most` characters: columns and a few rows, or the beginning."""
     kind = type(value)

@@ -690,3 +690,30 @@ def test_without_a_person_an_unsolved_task_fails_the_run(notebook):
     notebook.actions = [Action("No.", gave_up=True)]
     notebook.run(TASK)
     assert notebook.error is not None and "The model gave up: No." in notebook.err
+
+
+# -- fetching --------------------------------------------------------------------------------------
+
+
+def test_a_variable_of_the_sandbox_is_fetched_under_a_free_name_only(notebook):
+    notebook.actions = [Action("", "rows = [1, 2]; import threading; lock = threading.Lock()"), Action("done")]
+    assert "has not started" in str(fetched(notebook, "rows"))
+    notebook.run(TASK)
+    assert notebook.run("%agent fetch rows") == "Fetched rows: list, 2 items.\n"
+    assert notebook.shell.user_ns["rows"] == [1, 2]
+    notebook.run("rows.append(3)")
+    assert "'rows' is taken in the notebook" in str(fetched(notebook, "rows"))
+    assert notebook.shell.user_ns["rows"] == [1, 2, 3]
+    assert notebook.run("%agent fetch rows as other") == "Fetched rows as other: list, 2 items.\n"
+    notebook.run("%agent fetch rows --replace")
+    assert notebook.shell.user_ns["rows"] == notebook.shell.user_ns["other"] == [1, 2]
+    assert "type lock, which is not plain data" in str(fetched(notebook, "lock"))
+    assert "lock" not in notebook.shell.user_ns
+    assert "no variable of this name" in str(fetched(notebook, "nothing"))
+    assert "not a name" in str(fetched(notebook, "rows as class"))
+    assert "Write %agent fetch NAME" in str(fetched(notebook, "rows to other"))
+
+
+def fetched(notebook, words):
+    notebook.run(f"%agent fetch {words}")
+    return notebook.error

@@ -13,6 +13,7 @@ from typing import Any
 from jupyter_codeagent.errors import NotPlainData, SandboxDied
 from jupyter_codeagent.sandbox import gate
 from jupyter_codeagent.sandbox.execution import Execution
+from jupyter_codeagent.sandbox.fetching import MOST_BYTES, fetch
 from jupyter_codeagent.sandbox.launch import spawner
 from jupyter_codeagent.sandbox.policy import MIB, SandboxPolicy
 from jupyter_codeagent.sandbox.shelter import uninterrupted
@@ -216,6 +217,32 @@ class Sandbox:
         with self._turn() as supervisor:
             supervisor.insure()
             self._send(supervisor.ready(), {name: value})
+
+    def fetch(self, name: str) -> Any:
+        """Return a copy of a value in the sandbox, if it is plain data; nothing is ever unpickled.
+
+        Plain data are None, booleans, numbers, text, bytes, dates and lengths of time, containers of such (named
+        tuples come as tuples), arrays without objects of other kinds, frames, series and indexes of pandas, frames
+        and columns of polars and Arrow. A PIL image or a matplotlib figure comes as an ``IPython.display.Image``.
+        It is packed in a copy of the state, so the state is unchanged, and may have 512 MiB and take a minute.
+
+        Raises
+        ------
+        NotPlainData
+            If there is no such name, or its value is anything else.
+        """
+        if not name.isidentifier():
+            raise NotPlainData(name, "it is not a name")
+        with self._turn() as supervisor:
+            state = self._copy(supervisor.insure())
+            before = supervisor.users()
+            try:
+                return fetch(state, name, min(MOST_BYTES, self.policy.disk))
+            finally:
+                with uninterrupted():
+                    state.kill()
+                    state.bury()
+                    supervisor.sweep(before)
 
     def interrupt(self) -> None:
         """Stop what is executing; may be called from any thread, and does nothing if nothing is."""

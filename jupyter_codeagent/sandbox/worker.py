@@ -63,7 +63,7 @@ def beside(name: str) -> Any:
     return module
 
 
-receiver = beside("receiver")
+receiver, packer = beside("receiver"), beside("packer")
 
 
 def cut(text: str, cap: int) -> str:
@@ -310,6 +310,8 @@ class Worker:
                 self.channel.send({"op": "reaped", "code": self.reap(request["pids"])})
             elif op == "values":
                 self.receive_values(request["values"], fds[0])
+            elif op == "pack":
+                self.channel.send(packer.answer(self.shell.user_ns, request["name"], fds[0], request["most"]))
             elif op == "execute":
                 self.execute(request["code"])
 
