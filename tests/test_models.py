@@ -639,7 +639,11 @@ def closed_port() -> str:
         return f"http://127.0.0.1:{sock.getsockname()[1]}"
 
 
-@pytest.mark.parametrize("url", [closed_port(), "http://name.invalid", "http://user:secret@name.invalid/path"])
+@pytest.mark.parametrize(
+    "url",
+    [closed_port(), "http://name.invalid", "http://user:secret@name.invalid/path"],
+    ids=["a closed port", "no such name", "a name with a password"],
+)
 def test_an_endpoint_out_of_reach_is_one_clear_sentence(url: str) -> None:
     model = MessagesModel("m", url, KEY, max_retries=1)
     with pytest.raises(errors.Offline) as caught:
