@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from select import POLLIN, poll
 
@@ -20,7 +21,27 @@ CROWDED = 0.5  # seconds at the process limit after which the process is ended
 DONE = 2**20  # bytes of the last message at most; past the output limit longer ones are not looked at
 WATCH = 0.1  # seconds between two looks at memory
 AGAIN, GIVE_UP = 0.3, 0.7  # seconds after which an interrupt is repeated, and after which the process is killed
+WIDGETS = "Interactive widgets do not work in the sandbox; this is their text."
 KINDS = {ord("o"): "stdout", ord("e"): "stderr"}
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How a cell is executed.
+
+    Parameters
+    ----------
+    count : int or None
+        The number of the cell, under which ``In`` and ``Out`` keep it; None: one more than that of the cell before.
+    store : bool
+        They keep it at all.
+    silent : bool
+        Its last value is not shown.
+    """
+
+    count: int | None = None
+    store: bool = True
+    silent: bool = False
 
 
 class Execution:
@@ -54,12 +75,12 @@ class Execution:
         self.started = self.shown = self.watched = self.crowded = 0.0
         self.kills = oom_kills()
 
-    def run(self, code: str) -> Iterator[Observation]:
+    def run(self, code: str, manner: Manner | None = None) -> Iterator[Observation]:
         """Yield the observation as it grows. A KeyboardInterrupt stops the code, and is raised again at the end."""
         stopped = False
         self.started = self.shown = self.watched = self.crowded = time.monotonic()
         try:
-            self.state.wire.send({"op": "execute", "code": code})
+            self.state.wire.send({"op": "execute", "code": code, **asdict(manner or Manner())})
         except Gone:
             self.ended()
         while not self.over:
@@ -244,6 +265,8 @@ class Execution:
         if self.collector.left_out:
             kept = f"{gate.OUTPUTS} (and {gate.IMAGES} images) are kept"
             notes.append(f"{self.collector.left_out} more outputs were left out; {kept}.")
+        if self.collector.widgets:
+            notes.append(WIDGETS)
         if self.late:
             notes.append(f"{self.late:,} bytes of output by threads of earlier code were left out.")
         return Observation(outputs, self.error, time.monotonic() - self.started, tuple(notes), self.names)

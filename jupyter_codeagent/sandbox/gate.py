@@ -26,6 +26,7 @@ PIXELS = 50_000_000
 ALL_PIXELS = 250_000_000  # of the images of one execution together: each takes four bytes where it is shown
 IMAGES = 50
 NAMES = 40
+PAGE = "page"  # in the metadata of an output that a terminal shows in its pager
 
 _NOT_COLOUR = re.compile(
     r"\x1b(?!\[[0-9;]{0,32}m)(?:\[[0-9;?<=>!]*[ -/]*[@-~]?|[\]P_^X][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~]?)"
@@ -196,6 +197,7 @@ class Collector:
         self.shown: dict[str, int] = {}  # display ids of this execution only: no output of another can be reached
         self.images = self.pixels = 0
         self.left_out = 0
+        self.widgets = False  # something was shown that needs a connection to the browser
         self.clear_next = False
         decoder: Callable[[], codecs.IncrementalDecoder] = lambda: codecs.getincrementaldecoder("utf-8")("replace")  # noqa: E731
         self.decoders = {"stdout": decoder(), "stderr": decoder()}
@@ -222,6 +224,7 @@ class Collector:
     def display(self, message: dict[str, Any]) -> None:
         """Take one rich output, or an update of one."""
         data = bundle(message.get("data"))
+        self.widgets = self.widgets or message.get("widget") is True
         identity = message.get("display_id")
         known = self.shown.get(identity) if isinstance(identity, str) else None
         update = message.get("update") is True
@@ -238,6 +241,8 @@ class Collector:
         elif self.room():
             if message.get("kind") == "execute_result":
                 output = {"output_type": "execute_result", "execution_count": None, "data": data, "metadata": {}}
+            if message.get("kind") == "page":
+                output["metadata"] = {PAGE: True}
             if isinstance(identity, str) and len(identity) <= 200:
                 self.shown[identity] = len(self.entries)
             self.entries.append(output)

@@ -12,7 +12,7 @@ from typing import Any
 
 from jupyter_codeagent.errors import NotPlainData, SandboxDied
 from jupyter_codeagent.sandbox import gate
-from jupyter_codeagent.sandbox.execution import Execution
+from jupyter_codeagent.sandbox.execution import Execution, Manner
 from jupyter_codeagent.sandbox.fetching import MOST_BYTES, fetch
 from jupyter_codeagent.sandbox.launch import spawner
 from jupyter_codeagent.sandbox.policy import MIB, SandboxPolicy
@@ -151,7 +151,9 @@ class Sandbox:
             pass
         return last
 
-    def stream(self, code: str, values: dict[str, Any] | None = None) -> Iterator[Observation]:
+    def stream(
+        self, code: str, values: dict[str, Any] | None = None, manner: Manner | None = None
+    ) -> Iterator[Observation]:
         """Execute like `execute`, yielding the observation as it grows; the last one yielded is whole.
 
         A KeyboardInterrupt stops the code, is raised again after the last observation, and leaves a usable sandbox.
@@ -165,9 +167,9 @@ class Sandbox:
             supervisor.dirty = supervisor.dirty or not inert(code)
             execution = self._execution = Execution(live, self.policy, supervisor.users, supervisor.kernel_memory)
             try:
-                for seen in execution.run(code):
+                for seen in execution.run(code, manner):
                     if execution.over:
-                        self._settle(execution, code)
+                        self._settle(execution, Cell(code, manner=manner))
                         yield replace(seen, notes=(*seen.notes, *supervisor.notes[said:]))
                     else:
                         yield seen
@@ -179,13 +181,13 @@ class Sandbox:
                 elif execution.error is None:
                     supervisor.prepare()
 
-    def _settle(self, execution: Execution, code: str) -> None:
+    def _settle(self, execution: Execution, cell: Cell) -> None:
         """Leave a usable state behind: after a lost process, the one before the code."""
         if execution.died:
             with uninterrupted():
                 self.supervisor.restore(self.supervisor.safe)
         else:
-            self.supervisor.log.append(Cell(code))
+            self.supervisor.log.append(cell)
 
     def _send(self, state: State, values: dict[str, Any]) -> None:
         """Put values into the live state."""
@@ -249,6 +251,26 @@ class Sandbox:
         execution = self._execution
         if execution is not None:
             execution.stop("Interrupted")
+
+    def ask(self, kind: str, **content: Any) -> dict[str, Any]:
+        """Return the answer to a question about code (see `questions`); hostile, and empty where there is none.
+
+        It is asked of a copy of the state, which is thrown away.
+        """
+        with self._turn() as supervisor:
+            point = supervisor.insure()
+            if not point.usable and point is not supervisor.origin:
+                return {}  # a copy would take running everything again
+            state, before = self._copy(point), supervisor.users()
+            try:
+                return state.question(kind, **content)
+            except (Gone, gate.Violation):
+                return {}
+            finally:
+                with uninterrupted():
+                    state.kill()
+                    state.bury()
+                    supervisor.sweep(before)
 
     # -- states -----------------------------------------------------------------------------------
 

@@ -168,6 +168,11 @@ class State:
         pairs = failed.items() if isinstance(failed, dict) else ()
         return {gate.bare(name, 100): gate.bare(reason, 300) for name, reason in pairs}
 
+    def question(self, kind: str, **content: Any) -> dict[str, Any]:
+        """Return the answer to a question about code, as it comes; raises Gone if it takes too long."""
+        answer = self.ask("question", "answer", ask=kind, **content).get("answer")
+        return answer if isinstance(answer, dict) else {}
+
     def fork(self, begun: State | None = None) -> State:
         """Return a new process that is this one's copy, and waits; raises Gone if there can be none.
 

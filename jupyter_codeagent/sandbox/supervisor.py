@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from jupyter_codeagent.errors import SandboxDied, SandboxUnavailable
 from jupyter_codeagent.sandbox import gate, probe, seccomp
-from jupyter_codeagent.sandbox.execution import Execution
+from jupyter_codeagent.sandbox.execution import Execution, Manner
 from jupyter_codeagent.sandbox.launch import launch, memory_file
 from jupyter_codeagent.sandbox.policy import SandboxPolicy
 from jupyter_codeagent.sandbox.shelter import uninterrupted
@@ -36,6 +36,7 @@ class Cell:
 
     code: str | None
     parcel: Parcel | None = None
+    manner: Manner | None = None
 
 
 @dataclass(eq=False)
@@ -329,7 +330,7 @@ class Supervisor:
                 self.live.give(cell.parcel)
             if cell.code is not None:
                 execution = Execution(self.live, self.policy, self.users, self.kernel_memory)
-                for _ in execution.run(cell.code):
+                for _ in execution.run(cell.code, cell.manner):
                     pass
                 if execution.died:
                     live, self.live = self.live, None

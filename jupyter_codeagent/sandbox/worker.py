@@ -63,7 +63,7 @@ def beside(name: str) -> Any:
     return module
 
 
-receiver, packer = beside("receiver"), beside("packer")
+receiver, packer, questions = beside("receiver"), beside("packer"), beside("questions")
 
 
 def cut(text: str, cap: int) -> str:
@@ -258,6 +258,10 @@ class Worker:
 
             def ask_exit(self) -> None: ...
 
+            def set_next_input(self, s: str, replace: bool = False) -> None:
+                # what runs here may not write the user's cells: %load shows its text instead
+                worker.display("display_data", {"text/plain": s}, None)
+
             def enable_gui(self, gui: Any = None) -> None: ...
 
         config = Config()
@@ -269,6 +273,7 @@ class Worker:
         self.shell = Shell.instance(config=config, displayhook_class=Hook, display_pub_class=Publisher)
         # the formatters of a notebook, not those of a terminal
         self.shell.display_formatter.active_types = list(self.shell.display_formatter.formatters)
+        self.shell.set_hook("show_in_pager", self.page, 99)
         builtins.input = refuse_input
         import getpass
 
@@ -313,7 +318,9 @@ class Worker:
             elif op == "pack":
                 self.channel.send(packer.answer(self.shell.user_ns, request["name"], fds[0], request["most"]))
             elif op == "execute":
-                self.execute(request["code"])
+                self.execute(request)
+            elif op == "question":
+                self.reply(request)
 
     def fork(self, fds: list[int]) -> None:
         self.reap([])
@@ -376,7 +383,7 @@ class Worker:
 
     # -- executing ------------------------------------------------------------------------------
 
-    def execute(self, code: str) -> None:
+    def execute(self, request: dict[str, Any]) -> None:
         """Run a cell and send what it does; the last message is ``done``."""
         self.caught, self.executed = None, True
         self.earlier = {thread.ident for thread in threading.enumerate() if thread is not threading.main_thread()}
@@ -385,7 +392,7 @@ class Worker:
         try:
             try:
                 signal.signal(signal.SIGINT, signal.default_int_handler)
-                self.run(code)
+                self.run(request)
                 names = self.changed(before)
             finally:
                 signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -398,9 +405,26 @@ class Worker:
         sys.stdout, sys.stderr = self.streams
         self.send({"op": "done", "error": self.caught, "names": names})
 
-    def run(self, code: str) -> None:
+    def reply(self, request: dict[str, Any]) -> None:
+        """Answer a question about code."""
+        answer: dict[str, Any] = {}
+        try:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            answer = questions.reply(self.shell, describe, request)
+        except BaseException:  # noqa: BLE001 - the code's own classes may raise anything when they are looked at
+            answer = {}
+        finally:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+        if os.getpid() != self.pid:
+            os._exit(0)
+        self.send({"op": "answer", "answer": answer})
+
+    def run(self, request: dict[str, Any]) -> None:
         """Run a cell; what it raises is kept in `caught`."""
-        result = self.shell.run_cell(code, store_history=True)
+        if request.get("count"):
+            self.shell.execution_count = request["count"]
+        store, silent = request.get("store", True), request.get("silent", False)
+        result = self.shell.run_cell(request["code"], store_history=store, silent=silent)
         if os.getpid() != self.pid:
             os._exit(0)  # a fork made by the code ends with the cell
         if not result.success and self.caught is None:
@@ -431,8 +455,13 @@ class Worker:
                 "data": clean,
                 "display_id": str(identity) if identity else None,
                 "update": bool(update),
+                "widget": any("jupyter.widget-view" in str(mime) for mime in data),
             }
         )
+
+    def page(self, shell: Any, text: Any, start: int = 0, *_: Any, **__: Any) -> None:
+        """Send what IPython would show in a pager."""
+        self.display("page", text if isinstance(text, dict) else {"text/plain": str(text)}, None)
 
     def failed(self, etype: Any, evalue: Any, lines: list[str]) -> None:
         """Keep the error that ended the cell."""
@@ -544,7 +573,9 @@ def describe(value: Any) -> str:
             return f"{kind} {cut(repr(value), 80)}"
         if hasattr(value, "__len__") and not isinstance(value, type):
             return f"{kind} of length {len(value)}"
-    except Exception:  # noqa: BLE001 - the value's own methods may do anything
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # noqa: BLE001 - the value's own methods may do anything
         return "?"
     return kind
 

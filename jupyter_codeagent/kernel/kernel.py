@@ -1,0 +1,272 @@
+"""The kernel: Jupyter's requests in, and what the sandbox says to them out."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from types import SimpleNamespace
+from typing import Any
+
+from ipykernel.ipkernel import IPythonKernel
+from IPython.core.error import UsageError
+from traitlets import Float, Integer, Type
+
+from jupyter_codeagent import __version__
+from jupyter_codeagent.errors import CodeAgentError, WrongUse
+from jupyter_codeagent.kernel.growth import Growth
+from jupyter_codeagent.kernel.lines import Command, commands
+from jupyter_codeagent.kernel.shell import Shell
+from jupyter_codeagent.kernel.undo import Undo
+from jupyter_codeagent.sandbox import Sandbox, SandboxPolicy, answers
+from jupyter_codeagent.sandbox.execution import Manner
+from jupyter_codeagent.trajectory import CodeError, Observation
+
+BANNER = """Python {python} in a sandbox of jupyter_codeagent {version}
+Cells see the working folder and change nothing outside; %undo takes the last cell back.
+"""
+Content = dict[str, Any]
+
+
+class SandboxKernel(IPythonKernel):
+    """A Jupyter kernel whose cells run in a `Sandbox`.
+
+    This process is trusted: text of cells is compared, stored and passed on here, never executed or expanded. What
+    comes back has passed the gate.
+    """
+
+    shell_class = Type(Shell)
+    implementation = "jupyter_codeagent"
+    implementation_version = __version__
+
+    memory = Integer(4 * 2**30, min=2**28, help="Bytes of memory for the cells.").tag(config=True)
+    timeout = Float(86_400.0, min=0.1, help="Seconds that one cell may take; a person can interrupt it.").tag(
+        config=True
+    )
+    disk = Integer(2 * 2**30, min=2**20, help="Bytes that cells may write to temporary folders.").tag(config=True)
+    output = Integer(50 * 2**20, min=1024, help="Bytes of output accepted from one cell.").tag(config=True)
+    process_limit = Integer(256, min=8, help="Processes and threads at most, at one time.").tag(config=True)
+    undo_depth = Integer(20, min=1, max=1000, help="Cells that %undo can take back.").tag(config=True)
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.sandbox = Sandbox(self.policy)
+        self.undo = Undo(self.sandbox, self.undo_depth)
+        for name in ("debug_request",):
+            del self.control_handlers[name]
+        threading.Thread(target=self._start_sandbox, name="codeagent-start", daemon=True).start()
+
+    @property
+    def policy(self) -> SandboxPolicy:
+        """What the cells may do, as configured; the working folder is the kernel's."""
+        return SandboxPolicy(
+            os.getcwd(),  # noqa: PTH109
+            memory=self.memory,
+            timeout=self.timeout,
+            disk=self.disk,
+            output=self.output,
+            processes=self.process_limit,
+        )
+
+    def _start_sandbox(self) -> None:
+        try:
+            self.sandbox.start()
+        except CodeAgentError:
+            pass  # the first cell says it, where it is seen
+
+    @property
+    def banner(self) -> str:
+        """What `jupyter console` shows first."""
+        return BANNER.format(python=sys.version.split()[0], version=__version__)
+
+    @property
+    def kernel_info(self) -> Content:
+        """What the kernel is."""
+        info: Content = super().kernel_info
+        info["supported_features"] = [name for name in info["supported_features"] if name != "debugger"]
+        return info
+
+    # -- executing --------------------------------------------------------------------------------
+
+    async def do_execute(
+        self,
+        code: str,
+        silent: bool,
+        store_history: bool = True,
+        user_expressions: dict[str, str] | None = None,
+        allow_stdin: bool = False,
+        *,
+        cell_meta: Any = None,
+        cell_id: Any = None,
+    ) -> Content:
+        """Execute a cell in the sandbox, or carry out the magics of ours that it consists of."""
+        store = bool(store_history) and not silent
+        count = self.shell.execution_count
+        if store:
+            self.shell.history_manager.store_inputs(count, code, code)
+        found = [] if silent else commands(code)
+        try:
+            reply = self._own(found, code, cell_meta) if found else self._cell(code, Manner(count, store, bool(silent)))
+        finally:
+            self.shell.execution_count += store
+        reply = {"execution_count": count, "user_expressions": {}, "payload": [], **reply}
+        if reply["status"] == "ok" and user_expressions:
+            reply["user_expressions"] = answers.expressions(self.sandbox, texts(user_expressions))
+        reply["payload"] += self.shell.payload_manager.read_payload()
+        self.shell.payload_manager.clear_payload()
+        return reply
+
+    def _cell(self, code: str, manner: Manner) -> Content:
+        """Execute a cell in the sandbox, showing what it puts out."""
+        growth = Growth((lambda *_: None) if manner.silent else self._send, manner.count or 0)
+        seen = Observation()
+        try:
+            if code.strip():
+                self.undo.remember(f"cell [{manner.count}]" if manner.store else "a cell without number")
+                for seen in self.sandbox.stream(code, manner=manner):
+                    growth.show(_spoken(seen).outputs)
+        except CodeAgentError as error:
+            seen = _failed(CodeError(type(error).__name__, str(error)))
+            growth.show(seen.outputs)
+        except KeyboardInterrupt:
+            if seen.error is None:
+                seen = _failed(CodeError("Interrupted", "Stopped by the user."))
+                growth.show(seen.outputs)
+        for note in seen.notes:
+            growth.send("stream", {"name": "stderr", "text": f"{note}\n"})
+        self._keep_output(manner, growth)
+        return {**_status(seen.error), "payload": [{"source": "page", "data": d, "start": 0} for d in growth.pages]}
+
+    def _keep_output(self, manner: Manner, growth: Growth) -> None:
+        results = [o["data"]["text/plain"] for o in growth.shown if o["output_type"] == "execute_result"]
+        if manner.store and results:
+            self.shell.history_manager.output_hist_reprs[manner.count] = results[-1]
+
+    def _send(self, kind: str, content: Content) -> None:
+        self.send_response(self.iopub_socket, kind, content)
+
+    # -- our own magics ---------------------------------------------------------------------------
+
+    def _own(self, found: list[Command], code: str, cell_meta: Any) -> Content:
+        """Carry out magics of ours."""
+        try:
+            for command in found:
+                self._carry_out(command, SimpleNamespace(raw_cell=code, cell_meta=cell_meta))
+        except (CodeAgentError, UsageError) as error:
+            print(f"UsageError: {error}", file=sys.stderr)  # noqa: T201 - this is the cell's output
+            return _status(CodeError("UsageError", str(error)))
+        except KeyboardInterrupt:
+            error_seen = _failed(CodeError("Interrupted", "Stopped by the user."))
+            Growth(self._send, 0).show(error_seen.outputs)
+            return _status(error_seen.error)
+        return {"status": "ok"}
+
+    def _carry_out(self, command: Command, cell: SimpleNamespace) -> None:
+        if command.name == "undo":
+            print(self.undo.back(number(command.line)))  # noqa: T201 - this is the cell's output
+
+    # -- questions --------------------------------------------------------------------------------
+
+    async def do_complete(self, code: str, cursor_pos: int | None) -> Content:
+        """Return completions; the sandbox is asked."""
+        cursor = len(code) if cursor_pos is None else cursor_pos
+        found = self._asked(answers.complete, [], code, cursor)
+        types = [
+            {"start": m.start, "end": m.end, "text": m.text, "type": m.kind, "signature": m.signature} for m in found
+        ]
+        return {
+            "status": "ok",
+            "matches": [match.text for match in found],
+            "cursor_start": found[0].start if found else cursor,
+            "cursor_end": found[0].end if found else cursor,
+            "metadata": {"_jupyter_types_experimental": types},
+        }
+
+    async def do_inspect(self, code: str, cursor_pos: int, detail_level: int = 0, omit_sections: Any = ()) -> Content:
+        """Return help on what is at the cursor, as text; the sandbox is asked."""
+        text = self._asked(answers.inspect, "", code, cursor_pos, detail_level)
+        return {"status": "ok", "found": bool(text), "data": {"text/plain": text} if text else {}, "metadata": {}}
+
+    async def do_is_complete(self, code: str) -> Content:
+        """Return whether the code is whole; the sandbox is asked."""
+        status, indent = self._asked(answers.is_complete, ("unknown", 0), code)
+        return {"status": status, **({"indent": " " * indent} if status == "incomplete" else {})}
+
+    def _asked(self, question: Any, otherwise: Any, *content: Any) -> Any:
+        """Ask the sandbox; what front ends ask unasked, while one types, ends in no error."""
+        try:
+            return question(self.sandbox, *content)
+        except (CodeAgentError, KeyboardInterrupt):
+            return otherwise
+
+    async def do_history(self, *arguments: Any, **options: Any) -> Content:
+        """Return earlier cells, which are kept on this side."""
+        found: Content = super().do_history(*arguments, **options)
+        return found
+
+    # -- what this kernel does not do -------------------------------------------------------------
+
+    async def do_debug_request(self, msg: Any) -> Content:
+        """Refuse: a debugger would run in this process."""
+        return {"type": "response", "success": False, "message": "This kernel cannot be debugged."}
+
+    def do_apply(self, content: Any, bufs: Any, msg_id: Any, reply_metadata: Any) -> Any:
+        """Refuse: the function would run in this process."""
+        raise WrongUse("This kernel takes no functions to apply.")
+
+    def do_clear(self) -> Content:
+        """Refuse; a restart gives a fresh state."""
+        return {"status": "error", "ename": "WrongUse", "evalue": "Restart the kernel instead.", "traceback": []}
+
+    # -- the end ----------------------------------------------------------------------------------
+
+    async def do_shutdown(self, restart: bool) -> Content:
+        """End everything in the sandbox."""
+        self.sandbox.close()
+        return {"status": "ok", "restart": restart}
+
+
+def number(line: str) -> int:
+    """Return how many cells ``%undo`` is to take back.
+
+    Raises
+    ------
+    WrongUse
+        If it is followed by anything but a small number.
+    """
+    word = line.strip() or "1"
+    if not (word.isascii() and word.isdigit() and len(word) < 6):
+        raise WrongUse(f"%undo is followed by a number of cells, not by {word[:40]!r}.")
+    return int(word)
+
+
+def texts(given: Any) -> dict[str, str]:
+    """Return the texts among the expressions of a request."""
+    pairs = given.items() if isinstance(given, dict) else ()
+    return {str(name): value for name, value in pairs if isinstance(value, str)}
+
+
+def _failed(error: CodeError) -> Observation:
+    """Return what is shown of a cell that did not come to run."""
+    output = {"output_type": "error", "ename": error.ename, "evalue": error.evalue, "traceback": error.traceback}
+    return _spoken(Observation([output], error))
+
+
+def _spoken(seen: Observation) -> Observation:
+    """Return an observation whose error has a traceback: front ends show nothing else of it."""
+    outputs = [
+        output if output.get("traceback", True) else {**output, "traceback": _lines(output["ename"], output["evalue"])}
+        for output in seen.outputs
+    ]
+    return Observation(outputs, seen.error, seen.duration, seen.notes, seen.names)
+
+
+def _lines(ename: str, evalue: str) -> list[str]:
+    return [f"{ename}: {evalue}"]
+
+
+def _status(error: CodeError | None) -> Content:
+    if error is None:
+        return {"status": "ok"}
+    lines = error.traceback or _lines(error.ename, error.evalue)
+    return {"status": "error", "ename": error.ename, "evalue": error.evalue, "traceback": lines}

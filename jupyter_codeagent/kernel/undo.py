@@ -1,0 +1,57 @@
+"""Going back to before a cell."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+from jupyter_codeagent.errors import WrongUse
+from jupyter_codeagent.sandbox import Checkpoint, Sandbox
+
+
+@dataclass
+class Step:
+    """The state before something changed it, and what that was."""
+
+    before: Checkpoint
+    name: str
+
+
+class Undo:
+    """The states before the last cells. Cells that change nothing share one.
+
+    Parameters
+    ----------
+    sandbox : Sandbox
+        Whose states they are.
+    most : int
+        How many cells can be undone.
+    """
+
+    def __init__(self, sandbox: Sandbox, most: int) -> None:
+        self.sandbox, self.most = sandbox, most
+        self.steps: deque[Step] = deque()
+
+    def remember(self, name: str) -> None:
+        """Keep the state of now, before `name` changes it."""
+        self.steps.append(Step(self.sandbox.checkpoint(), name))
+        while len(self.steps) > self.most:
+            self.steps.popleft().before.drop()
+
+    def back(self, count: int) -> str:
+        """Go back to before the last `count` cells; returns a sentence about it.
+
+        Raises
+        ------
+        WrongUse
+            If so many are not remembered.
+        """
+        if not self.steps:
+            raise WrongUse("There is nothing to undo: no cell has run since the kernel started, or all are undone.")
+        if not 1 <= count <= len(self.steps):
+            raise WrongUse(f"%undo {count}: the last {len(self.steps)} cells can be undone.")
+        undone = [self.steps.pop() for _ in range(count)]
+        self.sandbox.rollback(undone[-1].before)
+        for step in undone:
+            step.before.drop()
+        return f"Undone: {', '.join(step.name for step in undone)}."
