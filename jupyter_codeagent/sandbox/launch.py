@@ -15,12 +15,15 @@ import threading
 import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from jupyter_codeagent.errors import SandboxUnavailable
+from jupyter_codeagent.sandbox.hiding import covers
+from jupyter_codeagent.sandbox.laying import Laying, NoOverlay
 from jupyter_codeagent.sandbox.policy import SandboxPolicy
-from jupyter_codeagent.sandbox.workspace import MASKS, Workspace, covers, skipped, too_wide
+from jupyter_codeagent.sandbox.workspace import MASKS, Workspace, plan, skipped, too_wide
 
 HERE = Path(__file__).parent
 ROUND = 0.25  # seconds between two looks at idle sandboxes
@@ -169,7 +172,8 @@ def arguments(policy: SandboxPolicy, workspace: Workspace, data: dict[str, int],
         out += ["--setenv", name, value]
     out += [*system_arguments(), "--proc", "/proc", "--dev", "/dev", "--size", size, "--tmpfs", "/tmp", "--dir", HOME]  # noqa: S108
     mounts = {path: ["--ro-bind", path, path] for path in shown(workspace)}
-    mounts.setdefault(workspace.path, ["--size", str(policy.disk + 2 * workspace.copied), "--tmpfs", workspace.path])
+    fresh = ["--size", str(policy.disk + 2 * workspace.copied), "--tmpfs", workspace.path]
+    mounts.setdefault(workspace.path, ["--bind", workspace.path, workspace.path] if workspace.overlaid else fresh)
     for path in sorted(mounts):  # a folder before what lies in it
         out += mounts[path]
     for path in [*workspace.masked, *hidden(workspace)]:
@@ -257,8 +261,60 @@ def beyond_standard(fd: int) -> int:
     return moved
 
 
-def launch(policy: SandboxPolicy, workspace: Workspace, channel: int, seccomp: bytes) -> subprocess.Popen[bytes]:
-    """Start bubblewrap with the worker in it; `channel` is the worker's end of the socket.
+@dataclass
+class Started:
+    """A sandbox that is starting.
+
+    Parameters
+    ----------
+    process : Popen
+        Bubblewrap.
+    workspace : Workspace
+        What it shows of the working folder.
+    upper : int
+        A descriptor of the folder with what the code writes there; -1: there is no overlay.
+    """
+
+    process: subprocess.Popen[bytes]
+    workspace: Workspace
+    upper: int
+
+
+_without: dict[int, str] = {}  # why there can be no overlay, by file system
+
+
+def launch(policy: SandboxPolicy, channel: int, seccomp: bytes) -> Started:
+    """Start bubblewrap with the worker in it, over an overlay where that is possible.
+
+    Parameters
+    ----------
+    policy : SandboxPolicy
+        Limits, and what is shown inside.
+    channel : int
+        The worker's end of its socket.
+    seccomp : bytes
+        The filter for all of it.
+
+    Raises
+    ------
+    SandboxUnavailable
+        If the folder cannot be shown.
+    """
+    device = Path(policy.workspace).expanduser().stat().st_dev if policy.workspace is not None else 0
+    workspace = plan(policy.workspace, policy.files, overlay=policy.overlay and device not in _without)
+    if workspace.overlaid:
+        try:
+            return _start(policy, workspace, channel, seccomp)
+        except NoOverlay as error:
+            _without[device] = str(error)
+            workspace = plan(policy.workspace, policy.files)
+    if policy.overlay and not workspace.empty and device in _without:
+        workspace.note += f" (No overlay is possible here: {_without[device]}.)"
+    return _start(policy, workspace, channel, seccomp)
+
+
+def _start(policy: SandboxPolicy, workspace: Workspace, channel: int, seccomp: bytes) -> Started:
+    """Start bubblewrap.
 
     Arguments go through a descriptor and the environment is empty, so that nothing of the host can be read in
     the sandbox's ``/proc``.
@@ -271,25 +327,52 @@ def launch(policy: SandboxPolicy, workspace: Workspace, channel: int, seccomp: b
     # everything from "--" on must stand on the command line itself
     at = args.index("--")
     args_fd = memory_file("args", b"".join(os.fsencode(a) + b"\0" for a in args[:at]))
-    command = [program, "--args", str(args_fd), *args[at:]]
     keep = [*fds.values(), filter_fd, args_fd, channel]
-    if os.getuid() == 0:
-        sources = [program, *shown(workspace)]
-        paths_fd = memory_file("paths", b"\0".join(os.fsencode(path) for path in sources))
-        keep.append(paths_fd)
-        unlock = [sys.executable, "-I", "-S", "-B", str(HERE / "unlock.py"), str(paths_fd)]
-        command = [*unlock, *command]
+    laying = Laying() if workspace.overlaid else None
     try:
+        before = _before([program, *shown(workspace)], keep, laying)
+        command = [*before, program, "--args", str(args_fd), *args[at:]]
         process: subprocess.Popen[bytes] = spawner().do(
             lambda: subprocess.Popen(
-                command, pass_fds=keep, env={}, cwd="/", stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE, start_new_session=True,
+                command, pass_fds=[*keep, *([laying.theirs] if laying else [])], env={}, cwd="/",
+                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True,
             )
         )  # fmt: skip
-        return process
+        upper = -1 if laying is None else _lay(laying, policy, workspace, process)
+        return Started(process, workspace, upper)
     finally:
+        if laying is not None:
+            laying.close()
         for fd in keep:
             os.close(fd)
+
+
+def _before(sources: list[str], keep: list[int], laying: Laying | None) -> list[str]:
+    """Return what runs in front of bubblewrap, and becomes it; a descriptor that it needs is added to `keep`."""
+    python = [sys.executable, "-I", "-S", "-B"]
+    if os.getuid() == 0:
+        paths = memory_file("paths", b"\0".join(os.fsencode(path) for path in sources))
+        keep.append(paths)
+        return [*python, str(HERE / "unlock.py"), str(paths), str(laying.theirs) if laying else "-"]
+    return [*python, str(HERE / "overlay.py"), str(laying.theirs)] if laying else []
+
+
+def _lay(laying: Laying, policy: SandboxPolicy, workspace: Workspace, process: subprocess.Popen[bytes]) -> int:
+    """Have the overlay mounted, looking for what it must hide while the other side gets ready."""
+    try:
+        workspace.hide(shown(workspace))
+        return laying.ask(workspace.path, policy.disk, workspace.inner, workspace.hidden)
+    except BaseException:
+        end(process)
+        raise
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Kill bubblewrap, and with it everything in the sandbox; waits until it is gone."""
+    process.kill()
+    process.wait()
+    if process.stderr is not None:
+        process.stderr.close()
 
 
 class Spawner(threading.Thread):

@@ -18,8 +18,8 @@ class SandboxPolicy:
     Parameters
     ----------
     workspace : str, Path or None
-        The working folder inside. Its small files are copied, larger ones appear read-only; nothing the
-        code writes reaches the original. None: an empty folder.
+        The working folder inside: a copy-on-write view; nothing the code writes reaches the original. Where
+        no overlay can be mounted, small files are copied and larger ones appear read-only. None: an empty folder.
     memory : int
         Bytes of private memory for one process, and for all processes of an attempt together.
     timeout : float
@@ -39,6 +39,8 @@ class SandboxPolicy:
         The weakest isolation that is acceptable: "A" (bubblewrap) is the only one there is.
     files : tuple of str or Path
         Files and folders outside the workspace, to be readable at their own paths.
+    overlay : bool
+        False: small files of the working folder are copied even where an overlay is possible.
     """
 
     workspace: str | Path | None = "."
@@ -51,6 +53,7 @@ class SandboxPolicy:
     network: tuple[str, ...] = ()
     min_tier: str = "A"
     files: tuple[str | Path, ...] = ()
+    overlay: bool = True
 
     def check(self) -> None:
         """Raise SandboxUnavailable, in one sentence, for the first value that cannot be kept."""

@@ -14,12 +14,11 @@ from dataclasses import dataclass
 from jupyter_codeagent.errors import SandboxDied, SandboxUnavailable
 from jupyter_codeagent.sandbox import gate, probe, seccomp
 from jupyter_codeagent.sandbox.execution import Execution, Manner
-from jupyter_codeagent.sandbox.launch import launch, memory_file
+from jupyter_codeagent.sandbox.launch import end, launch, memory_file
 from jupyter_codeagent.sandbox.policy import SandboxPolicy
 from jupyter_codeagent.sandbox.shelter import uninterrupted
 from jupyter_codeagent.sandbox.state import HANDSHAKE, SHIELDS, Full, Gone, State, descendants, kernel_memory, readable
 from jupyter_codeagent.sandbox.values import Parcel
-from jupyter_codeagent.sandbox.workspace import plan
 
 START = 60.0  # seconds for the interpreter and IPython to load; a cold disk is slow
 ADDRESSES = 64 * 2**30  # bytes of address space beyond the memory limit: bounds page tables, which nothing else counts
@@ -67,6 +66,7 @@ class Supervisor:
         self.facts: dict[str, str] = {}
         self.files_note = ""
         self.folders: tuple[str, ...] = ()
+        self.upper = -1  # the folder with what the code writes to the working folder, where that is an overlay
         self.notes: list[str] = []
         self.process: subprocess.Popen[bytes] | None = None
         self.zygote: State | None = None
@@ -115,19 +115,20 @@ class Supervisor:
     def launch(self) -> None:
         """Start bubblewrap and the zygote, and check what is in force; the first live state is forked when needed."""
         self.policy.check()
-        workspace = plan(self.policy.workspace, self.policy.files)
-        self.files_note = workspace.note
-        own = () if workspace.path in workspace.binds else (workspace.path,)
-        self.folders = ("/tmp", "/dev/shm", *own)  # noqa: S108 - those inside that can be written
         ours, theirs = socket.socketpair()
         zygote = State(ours, -1, -1, None)
         try:
-            self.process = launch(self.policy, workspace, theirs.fileno(), seccomp.base_filter())
+            started = launch(self.policy, theirs.fileno(), seccomp.base_filter())
         except BaseException:
             zygote.close()
             raise
         finally:
             theirs.close()
+        self.process, workspace = started.process, started.workspace
+        self.files_note = workspace.note
+        own = () if workspace.path in workspace.binds else (workspace.path,)
+        self.folders = ("/tmp", "/dev/shm", *own)  # noqa: S108 - those inside that can be written
+        self.upper = started.upper
         archive = memory_file("workspace", workspace.archive)
         try:
             zygote.wire.send(self.greeting(workspace.path), [archive])
@@ -177,6 +178,9 @@ class Supervisor:
             readable(HANDSHAKE, self.init)
             os.close(self.init)
             self.init = -1
+        if self.upper >= 0:
+            os.close(self.upper)
+            self.upper = -1
         for state in states:
             state.close()
 
@@ -381,14 +385,6 @@ class Supervisor:
             if number == signal.SIGKILL:
                 time.sleep(0.001)
         raise Gone("processes of an attempt could not be ended")
-
-
-def end(process: subprocess.Popen[bytes]) -> None:
-    """Kill bubblewrap, and with it everything in the sandbox; waits until it is gone."""
-    process.kill()
-    process.wait()
-    if process.stderr is not None:
-        process.stderr.close()
 
 
 def complaint(process: subprocess.Popen[bytes]) -> str:

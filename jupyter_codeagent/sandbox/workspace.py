@@ -1,4 +1,4 @@
-"""How the working folder appears inside: small files as copies, large ones read-only, secrets not at all."""
+"""How the working folder appears inside: below a copy-on-write layer; where there can be none, as a bounded copy."""
 
 from __future__ import annotations
 
@@ -6,42 +6,29 @@ import functools
 import io
 import os
 import pwd
+import re
 import shlex
 import stat
 import sys
 import sysconfig
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from jupyter_codeagent.errors import SandboxUnavailable
-from jupyter_codeagent.keys import secret_file
+from jupyter_codeagent.sandbox.hiding import SKIPPED, Ignored, covers, hidden_names, readable_to_others, secret
 
 MIB = 2**20
 COPY_FILE = 8 * MIB  # a larger file is shown read-only instead of copied
 COPY_ALL = 64 * MIB
 COPY_COUNT = 5000
+LARGE = 200_000  # entries of a folder that is shown read-only
 BINDS = 200
 MASKS = 500
 NOTHING = bytes(1024)  # two empty blocks: a tar file of nothing
 WIDE = ("/tmp", "/var", "/home")  # noqa: S108
 SYSTEM = ("/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/libx32", "/proc", "/run", "/sbin", "/sys")
-REPOSITORIES = {".git", ".hg", ".svn"}
-SKIPPED = {
-    ".git",
-    ".hg",
-    ".svn",
-    "__pycache__",
-    "node_modules",
-    ".ipynb_checkpoints",
-    ".venv",
-    "venv",
-    ".tox",
-    ".mypy_cache",
-    ".ruff_cache",
-}
-SECRET_FOLDERS = {".aws", ".ssh", ".gnupg", ".azure", ".kube"}
 
 
 @dataclass
@@ -62,6 +49,12 @@ class Workspace:
         Bytes copied.
     note : str
         One sentence for the user and the model.
+    overlaid : bool
+        The folder appears as an overlay; nothing is copied.
+    inner : list of str
+        Mount points below an overlaid folder, shown read-only.
+    hidden : list of str
+        Names that are not seen in an overlaid folder, relative to it.
     """
 
     path: str
@@ -70,16 +63,23 @@ class Workspace:
     masked: list[str] = field(default_factory=list)
     copied: int = 0
     note: str = ""
+    overlaid: bool = False
+    inner: list[str] = field(default_factory=list)
+    hidden: list[str] = field(default_factory=list)
 
     @property
     def empty(self) -> bool:
         """Nothing of the folder itself is shown."""
-        return self.archive == NOTHING and self.path not in self.binds
+        return self.archive == NOTHING and self.path not in self.binds and not self.overlaid
 
-
-def secret(name: str) -> bool:
-    """Say whether a file's or folder's name is one that secrets have."""
-    return secret_file(name) or name.lower() in SECRET_FOLDERS
+    def hide(self, shown: Collection[str]) -> None:
+        """Look for what an overlay must not show; `shown` are full paths that are needed."""
+        self.hidden = hidden_names(self.path, [path for path in shown if path.startswith(self.path + "/")])
+        secrets = sum(secret(name.rpartition("/")[2]) for name in self.hidden)
+        self.note = (
+            "The working folder is a copy (made of each file when it is written): what is written there stays in the "
+            f"sandbox until it is applied.{left_out(secrets)}"
+        )
 
 
 def skipped(path: str, workspace: str) -> bool:
@@ -112,8 +112,17 @@ def _home_of_record() -> Path:
         return Path("/")
 
 
-def plan(workspace: str | Path | None, files: tuple[str | Path, ...]) -> Workspace:
+def plan(workspace: str | Path | None, files: tuple[str | Path, ...], overlay: bool = False) -> Workspace:
     """Decide what of the working folder, and which further files, a sandbox sees.
+
+    Parameters
+    ----------
+    workspace : str, Path or None
+        The working folder.
+    files : tuple of str or Path
+        Shown read-only.
+    overlay : bool
+        The system can lay an overlay over the folder. It is then still to be told what to `hide`.
 
     Raises
     ------
@@ -131,6 +140,8 @@ def plan(workspace: str | Path | None, files: tuple[str | Path, ...]) -> Workspa
         )
         return Workspace("/workspace" if of_system(folder) else str(folder), binds=extra, note=note)
     try:
+        if overlay and all_mine(folder):
+            return _overlaid(folder, extra)
         return _copy(folder, extra)
     except OSError as error:
         raise SandboxUnavailable(
@@ -138,15 +149,43 @@ def plan(workspace: str | Path | None, files: tuple[str | Path, ...]) -> Workspa
         ) from error
 
 
+def all_mine(folder: Path) -> bool:
+    """Say whether an overlay may write to what is in a folder: an ordinary user has no other users in a namespace."""
+    info = folder.stat()
+    return os.getuid() == 0 or (info.st_uid, info.st_gid) == (os.getuid(), os.getgid())
+
+
+def _overlaid(folder: Path, extra: list[str]) -> Workspace:
+    inner = [path for path in mount_points(str(folder)) if Path(path).is_dir()]
+    masked: list[str] = []
+    complete = True
+    for path in inner:
+        found, all_seen = covers(path, LARGE)
+        masked, complete = [*masked, *found], complete and all_seen
+    if not complete or len(masked) > MASKS:
+        return _copy(folder, extra)
+    masked = [path for path in masked if path not in extra]
+    return Workspace(str(folder), binds=[*inner, *extra], masked=masked, overlaid=True, inner=inner)
+
+
+def mount_points(folder: str) -> list[str]:
+    """Return where something else is mounted below `folder`."""
+    lines = Path("/proc/self/mountinfo").read_bytes().splitlines()
+    fields = [re.sub(rb"\\([0-7]{3})", lambda code: bytes([int(code[1], 8)]), line.split()[4]) for line in lines]
+    return [path for path in map(os.fsdecode, fields) if path.startswith(folder + "/")]
+
+
 def _copy(folder: Path, extra: list[str]) -> Workspace:
     found = Workspace(str(folder), binds=list(extra))
-    buffer, hidden, count = io.BytesIO(), 0, 0
+    buffer, hidden, count, ignored = io.BytesIO(), 0, 0, Ignored(str(folder))
     with tarfile.open(fileobj=buffer, mode="w:", format=tarfile.GNU_FORMAT) as archive:
         for path, info in _walk(folder):
             if str(path) in extra:  # shown as it is
                 continue
             if secret(path.name):
                 hidden += 1
+                continue
+            if ignored and any(ignored(*part) for part in _parts(path.relative_to(folder), info)):
                 continue
             count += 1
             if count > COPY_COUNT or len(found.binds) > BINDS:
@@ -160,13 +199,22 @@ def _copy(folder: Path, extra: list[str]) -> Workspace:
     found.note = (
         "The working folder is a copy: files written there stay in the sandbox."
         + (f" {large} large file{'s are' if large > 1 else ' is'} read-only." if large else "")
-        + (
-            f" {hidden} name{'s' if hidden > 1 else ''} that secrets have (.env, *.pem, ...) left out."
-            if hidden
-            else ""
-        )
+        + left_out(hidden)
     )
     return found
+
+
+def left_out(secrets: int) -> str:
+    """Return a sentence about names that secrets have, if there are any."""
+    plural = "s" if secrets > 1 else ""
+    return f" {secrets} name{plural} that secrets have (.env, *.pem, ...) left out." if secrets else ""
+
+
+def _parts(name: Path, info: os.stat_result) -> Iterator[tuple[str, bool]]:
+    """Yield a name and those of the folders it is in, each with whether it is a folder."""
+    yield str(name), stat.S_ISDIR(info.st_mode)
+    for above in name.parents[:-1]:
+        yield str(above), True
 
 
 def _walk(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
@@ -219,64 +267,17 @@ def _read_only(folder: Path, extra: list[str]) -> Workspace:
             f"No sandbox: the workspace {str(folder)!r} is too large to be copied and only root may read it; "
             f"run: chmod o+rx {shlex.quote(str(folder))}, or start in a smaller folder."
         )
-    masked, complete = covers(str(folder), 200_000)
+    if Ignored(str(folder)):
+        raise SandboxUnavailable(
+            f"No sandbox: the workspace {str(folder)!r} is too large to be copied, and where no overlay is possible "
+            "'.codeagentignore' needs a copy; start in a smaller folder."
+        )
+    masked, complete = covers(str(folder), LARGE)
     if not complete or len(masked) > MASKS:
         raise SandboxUnavailable(
-            f"No sandbox: the workspace {str(folder)!r} has over 200,000 files, or over {MASKS} that must be hidden; "
+            f"No sandbox: the workspace {str(folder)!r} has over {LARGE:,} files, or over {MASKS} that must be hidden; "
             "start in a smaller folder."
         )
     note = f"The working folder has more than {COPY_COUNT:,} files, so it is read-only; write to /tmp."
     masked = [path for path in masked if path not in extra]
     return Workspace(str(folder), binds=[str(folder), *extra], masked=masked, note=note)
-
-
-def readable_to_others(mode: int) -> bool:
-    """Say whether anybody may list and enter a folder; under root, the code inside is somebody else."""
-    return mode & 0o005 == 0o005
-
-
-def covers(folder: str, most: int) -> tuple[list[str], bool]:
-    """Find what must not be seen in a folder that is shown as it is.
-
-    That is names that secrets have, the folders in which version control keeps addresses with passwords, and the
-    sockets, pipes and devices by which one could talk to a program outside.
-
-    Parameters
-    ----------
-    folder : str
-        Where to look.
-    most : int
-        Entries to look at, at most.
-
-    Returns
-    -------
-    tuple
-        The paths to be covered, and whether everything was looked at.
-    """
-    found: list[str] = []
-    pending, count = [folder], 0
-    while pending:
-        for entry in _entries(pending.pop()):
-            count += 1
-            if count > most:
-                return found, False
-            if entry.is_symlink():
-                continue  # what it leads to counts
-            inside = entry.is_dir(follow_symlinks=False)
-            if secret(entry.name) or (inside and entry.name in REPOSITORIES):
-                found.append(entry.path)
-            elif inside:
-                pending.append(entry.path)
-            elif not entry.is_file(follow_symlinks=False):
-                found.append(entry.path)
-    return found, True
-
-
-def _entries(folder: str) -> list[os.DirEntry[str]]:
-    try:
-        if os.getuid() == 0 and not readable_to_others(Path(folder).stat().st_mode):
-            return []  # nor can the code inside
-        with os.scandir(folder) as entries:
-            return list(entries)
-    except OSError:
-        return []

@@ -93,7 +93,7 @@ def test_large_files_of_any_name_are_readable_but_not_writable(folder):
     with open(path, "wb") as file:
         file.truncate(20 * MIB)
     code = "import os\nn = os.listdir(b'.')[0]; print(os.path.getsize(n), len(open(n, 'rb').read()))\ntry: open(n, 'r+b')\nexcept OSError as e: print(e.errno)"
-    assert inside(folder, code) in (f"{20 * MIB} {20 * MIB}\n30", f"{20 * MIB} {20 * MIB}\n13")
+    assert inside(folder, code, overlay=False) in (f"{20 * MIB} {20 * MIB}\n30", f"{20 * MIB} {20 * MIB}\n13")
 
 
 def test_links_pipes_sockets_and_sparse_files_hold_nothing_up(folder):
@@ -180,7 +180,8 @@ def test_a_folder_shown_read_only_hides_secrets_sockets_and_pipes(large):
     before = digest(large)
     text = inside(
         large,
-        """
+        overlay=False,
+        code="""
 import os, socket
 def tried(what):
     try: return what()
@@ -197,7 +198,7 @@ print(tried(lambda: open('new', 'w')), tried(lambda: os.remove('f1')), tried(lam
 
 def test_a_folder_shown_read_only_keeps_its_state(large):
     """The inodes of the machine's own file system are no memory of the code's."""
-    with Sandbox(small(large, memory=256 * MIB)) as sandbox:
+    with Sandbox(small(large, overlay=False, memory=256 * MIB)) as sandbox:
         assert sandbox.execute("x = 1; import time; time.sleep(0.5)").error is None
         assert sandbox.execute("x").text == "1\n"
 
@@ -205,7 +206,7 @@ def test_a_folder_shown_read_only_keeps_its_state(large):
 def test_a_masked_folder_takes_no_memory(large):
     (large / ".ssh").mkdir()
     code = "try: open('.ssh/x', 'wb').write(bytes(10**6))\nexcept OSError as e: print(e.errno)"
-    assert inside(large, code) in ("30", "28")
+    assert inside(large, code, overlay=False) in ("30", "28")
 
 
 @pytest.mark.parametrize(
@@ -332,7 +333,7 @@ def test_a_folder_only_root_may_read_is_refused_in_words(large):
         pytest.skip("it concerns root only")
     large.chmod(0o700)
     with pytest.raises(SandboxUnavailable, match="chmod o\\+rx"):
-        Sandbox(small(large)).start()
+        Sandbox(small(large, overlay=False)).start()
 
 
 def test_a_working_folder_that_is_missing_is_one_sentence(tmp_path):
