@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Protocol
 
+from jupyter_codeagent import candidates
+from jupyter_codeagent.asking import Model as Model
+from jupyter_codeagent.candidates import Checkpoint as Checkpoint
 from jupyter_codeagent.trajectory import (
     Action,
     Answer,
@@ -14,38 +17,16 @@ from jupyter_codeagent.trajectory import (
     CodeError,
     Observation,
     Trajectory,
+    Usage,
     Verdict,
 )
 
 
-class Model(Protocol):
-    """A language model."""
-
-    def stream(self, trajectory: Trajectory) -> Iterator[Action]:
-        """Yield the next action as it grows; the last one yielded is whole."""
-
-
-class Checkpoint(Protocol):
-    """The sandbox's state at one moment."""
-
-    def drop(self) -> None:
-        """Forget it."""
-
-
-class Sandbox(Protocol):
-    """Where code is executed. The checkpoints that it takes are those that it gave (hence `Any`)."""
-
-    def checkpoint(self) -> Checkpoint:
-        """Keep the state as it is now."""
-
-    def rollback(self, checkpoint: Any, /) -> None:
-        """Make the state as it was at `checkpoint`, which stays usable."""
+class Sandbox(candidates.Sandbox, Protocol):
+    """Where code is executed."""
 
     def stream(self, code: str) -> Iterator[Observation]:
         """Execute, yielding the observation as it grows; the last one yielded is whole."""
-
-    def rehearse(self, checkpoint: Any, /, cells: Sequence[str]) -> list[Observation]:
-        """Execute `cells` from `checkpoint` aside of the state, up to the first error, and throw that away."""
 
 
 class Agent:
@@ -72,29 +53,35 @@ class Agent:
         start = self.sandbox.checkpoint()
         try:
             while trajectory.status == "running":
-                attempt = yield from self.ask(trajectory)
-                if attempt.action.code is None:
-                    trajectory.answers.append(self.judge(trajectory, attempt.action, start))
+                attempts = yield from self.ask(trajectory)
+                if attempts[0].action.code is None:
+                    trajectory.answers.append(self.judge(trajectory, attempts[0].action, start))
+                elif trajectory.tries >= trajectory.limit:
+                    trajectory.failure = (
+                        f"The model went on after its last attempt; allow more than {trajectory.limit}."
+                    )
+                    trajectory.spent += sum((a.action.usage for a in attempts), Usage())
+                elif len(attempts) == 1:
+                    yield from self.execute(trajectory, attempts[0])
                 else:
-                    yield from self.execute(trajectory, attempt)
+                    yield from candidates.compete(self.sandbox, trajectory, attempts)
         except KeyboardInterrupt:
             trajectory.stopped = True
         finally:
-            trajectory.current = None
+            trajectory.current, trajectory.rivals = None, []
             start.drop()
 
-    def ask(self, trajectory: Trajectory) -> Generator[Attempt, None, Attempt]:
-        """Have the model write the next attempt, or its answer."""
+    def ask(self, trajectory: Trajectory) -> Generator[Attempt, None, list[Attempt]]:
+        """Have the model write the next attempt, or the candidates for it, or its answer."""
+        if trajectory.candidates > 1:
+            return (yield from candidates.ask(self.model, trajectory))
         attempt = trajectory.current = Attempt(number=len(trajectory.attempts) + 1)
         for attempt.action in self.model.stream(trajectory):
             yield attempt
-        return attempt
+        return [attempt]
 
     def execute(self, trajectory: Trajectory, attempt: Attempt) -> Iterator[Attempt]:
         """Execute the attempt's code; whatever does not end well is rolled back."""
-        if trajectory.tries >= trajectory.limit:
-            trajectory.failure = f"The model went on after its last attempt; allow more than {trajectory.limit}."
-            return
         trajectory.attempts.append(attempt)
         before = self.sandbox.checkpoint()
         try:

@@ -141,6 +141,20 @@ class Stoppable:
     def __init__(self, model: Cancellable, stopping: threading.Event) -> None:
         self.model, self.stopping = model, stopping
 
+    @property
+    def parallel(self) -> bool:
+        """The model writes several candidates at once."""
+        return bool(getattr(self.model, "parallel", False))
+
+    def variant(self, number: int) -> Stoppable:
+        """Return what writes candidate `number`, and is given up at the same moment."""
+        variant = getattr(self.model, "variant", None)
+        return Stoppable(variant(number) if variant is not None else self.model, self.stopping)
+
+    def cancel(self) -> None:
+        """End the requests that are running."""
+        self.model.cancel()
+
     def stream(self, trajectory: Trajectory) -> Iterator[Action]:
         """Yield the next action as it grows; raises KeyboardInterrupt when it is to stop."""
         pieces: queue.SimpleQueue[Action | BaseException | None] = queue.SimpleQueue()

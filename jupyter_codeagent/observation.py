@@ -21,6 +21,7 @@ _ROOM = 8_000  # for these parts together; the rest of LIMIT is for our own sent
 _ENDS = (20_000, 40_000)  # raw characters of a part's beginning and end that are looked at
 _PASSAGE = 8_000
 _IMAGES = 2
+_OTHERS = 7  # candidates beside the chosen one
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _CHAINED = re.compile(
     r"\n[^\S\n]*(?:The above exception was the direct cause of|During handling of the above exception,)[^\n]*\n"
@@ -51,7 +52,7 @@ def reports(trajectory: Trajectory, images: bool = False) -> Iterator[tuple[Atte
     """
     tries = 0
     failed: list[str] = []
-    for entry in trajectory.history:
+    for entry in trajectory.path:
         if isinstance(entry, Answer):
             tries += not entry.passed
             yield entry, [_text(_verdicts(entry, trajectory), _left(trajectory.limit - tries, False))]
@@ -59,7 +60,8 @@ def reports(trajectory: Trajectory, images: bool = False) -> Iterator[tuple[Atte
         tries += 1
         report = Report(entry, mark(trajectory), images)
         left = _left(trajectory.limit - tries, entry.succeeded)
-        yield entry, [_text(report.text, _repeated(entry, failed), left), *report.images]
+        others = "\n".join(_others(entry, trajectory))
+        yield entry, [_text(report.text, others, _repeated(entry, failed), left), *report.images]
         if not entry.succeeded:
             failed.append(sameness(_code(entry)))
 
@@ -336,6 +338,24 @@ def _repeated(attempt: Attempt, failed: list[str]) -> str:
     if not count:
         return ""
     return f"This same code has now failed {count + 1} times: find another way."
+
+
+def _others(attempt: Attempt, trajectory: Trajectory) -> Iterator[str]:
+    """Yield what is said of the other candidates of a round: how it was chosen among them, and how each ended."""
+    rivals = trajectory.rivals_of(attempt)
+    if not rivals:
+        return
+    tag = mark(trajectory)
+    yield f"You were asked for {attempt.of} candidates, which ran side by side. {attempt.reason} The others are undone:"
+    for other in rivals[:_OTHERS]:
+        error = other.observation.error if other.observation else None
+        how = f"failed with {describe_briefly(error)}" if error else "succeeded"
+        yield f"- attempt {other.number} {how}. {clean(other.reason)}".replace(tag, "*" * len(tag))
+
+
+def describe_briefly(error: CodeError) -> str:
+    """Return an error in one line of at most some 200 characters."""
+    return " ".join(clean(f"{error.ename}: {error.evalue}"[:400]).split())[:200]
 
 
 def _left(left: int, succeeded: bool) -> str:

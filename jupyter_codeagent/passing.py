@@ -5,11 +5,11 @@ from __future__ import annotations
 import ast
 import sys
 import types
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from jupyter_codeagent.agent import Checkpoint
+from jupyter_codeagent.candidates import Candidate, Checkpoint
 from jupyter_codeagent.errors import NotPlainData
 from jupyter_codeagent.keys import Keys
 from jupyter_codeagent.source import parsed
@@ -34,6 +34,11 @@ class ValueSandbox(Protocol):
     ) -> list[Observation]:
         """Execute `cells` aside of the state."""
 
+    def try_out(
+        self, checkpoint: Any, codes: Sequence[str]
+    ) -> Generator[list[tuple[Observation, bool]], None, Sequence[Candidate]]:
+        """Execute each of `codes` aside of the state."""
+
 
 @dataclass
 class Kept:
@@ -46,6 +51,14 @@ class Kept:
     def drop(self) -> None:
         """Forget it."""
         self.inner.drop()
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What came of a candidate, and the state after it, with what had been passed by then."""
+
+    observation: Observation
+    checkpoint: Kept
 
 
 @dataclass
@@ -153,6 +166,39 @@ class Passing:
                 chosen.refused[error.name] = error.reason
                 del chosen.values[error.name], chosen.marks[error.name]
                 self.log.pop(error.name, None)
+
+    def try_out(
+        self, checkpoint: Kept, codes: Sequence[str]
+    ) -> Generator[list[tuple[Observation, bool]], None, list[Tried]]:
+        """Pass what any of `codes` names, once; execute each from there; and say what was passed.
+
+        `checkpoint` is the state of now.
+        """
+        chosen = self.choose(codes, self.passed)
+        self._send(chosen)
+        self.passed.update(chosen.marks)
+        notes = _notes(chosen)
+        yield [(Observation(notes=notes), False) for _ in codes]
+        start = self.checkpoint() if chosen.marks else checkpoint
+        try:
+            trial = self.sandbox.try_out(start.inner, codes)
+            found: Sequence[Candidate] = ()
+            try:
+                while True:
+                    yield [(replace(seen, notes=(*notes, *seen.notes)), over) for seen, over in next(trial)]
+            except StopIteration as end:
+                found = end.value
+            finally:
+                trial.close()
+        finally:
+            if start is not checkpoint:
+                start.drop()
+        return [self._tried(candidate, notes) for candidate in found]
+
+    def _tried(self, candidate: Candidate, notes: tuple[str, ...]) -> Tried:
+        seen = replace(candidate.observation, notes=(*notes, *candidate.observation.notes))
+        made = self.made | set(seen.names) if seen.error is None else self.made
+        return Tried(seen, Kept(candidate.checkpoint, dict(self.passed), frozenset(made)))
 
     def rehearse(self, checkpoint: Kept, cells: Sequence[str]) -> list[Observation]:
         """Execute `cells` aside of the state, with the values that they name and `checkpoint` lacks."""

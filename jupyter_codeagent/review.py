@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any
 
-from jupyter_codeagent.agent import Checkpoint, Sandbox
+from jupyter_codeagent.agent import Sandbox
+from jupyter_codeagent.candidates import Candidate, Checkpoint
 from jupyter_codeagent.trajectory import CodeError, Observation
 
 QUESTION = "Run this code in the sandbox? Enter: yes. Or say what should be different: "
@@ -45,6 +46,21 @@ class Reviewed:
         reason = f"The user did not let this code run: {said}"
         trace = {"output_type": "error", "ename": "NotApproved", "evalue": reason, "traceback": [reason]}
         yield Observation([trace], CodeError("NotApproved", reason, [reason]))
+
+    def try_out(
+        self, checkpoint: Any, codes: Sequence[str]
+    ) -> Generator[list[tuple[Observation, bool]], None, Sequence[Candidate]]:
+        """Ask about each, then execute them; in place of one that did not pass stands an error."""
+        yield [(Observation(), False) for _ in codes]
+        passed = [self._asked(number, len(codes), code) for number, code in enumerate(codes, 1)]
+        return (yield from self.sandbox.try_out(checkpoint, passed))
+
+    def _asked(self, number: int, count: int, code: str) -> str:
+        said = self.ask(f"Candidate {number} of {count}:\n\n{code}\n\n{QUESTION}").strip()
+        if said.lower() in _YES:
+            return code
+        reason = f"The user did not let this code run: {said}"
+        return f"raise type('NotApproved', (Exception,), {{}})({reason!r})"
 
     def rehearse(self, checkpoint: Any, cells: Sequence[str]) -> list[Observation]:
         """Execute again what the user has let pass before."""

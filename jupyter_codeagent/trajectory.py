@@ -194,6 +194,14 @@ class Attempt:
         What the model wrote, where the user edited that and ran it.
     taken : str or None
         The code as the user took it over, where that is not what ran.
+    round : int
+        Which ask of the task it comes from, 1-based, where several candidates were asked for; 0: it was alone.
+    candidate, of : int
+        It is this one of so many candidates of its round.
+    chosen : bool
+        The task goes on from it. False: another candidate of its round was chosen, or none is yet.
+    reason : str
+        Why it was chosen, or not, as one sentence; empty where there was no choice or there is none yet.
     """
 
     number: int
@@ -206,6 +214,16 @@ class Attempt:
     edited: bool = False
     written: str | None = None
     taken: str | None = None
+    round: int = 0
+    candidate: int = 1
+    of: int = 1
+    chosen: bool = True
+    reason: str = ""
+
+    @property
+    def undecided(self) -> bool:
+        """It is one of several candidates, and none of them is chosen yet."""
+        return self.of > 1 and not self.reason
 
     @property
     def changed(self) -> tuple[str, str] | None:
@@ -269,7 +287,7 @@ class Trajectory:
     checks : tuple of Check
         Conditions that decide success together with the model's own word.
     limit : int
-        How many attempts (and rejected answers) are made at most.
+        How many attempts (and rejected answers) are made at most; the candidates of one round count as one.
     id : str
         Short and unique within a notebook.
     inputs : tuple of Input
@@ -286,6 +304,10 @@ class Trajectory:
         It waits until what was given before has ended.
     duration : float
         Seconds since it began, until its end.
+    candidates : int
+        How many replies are asked for at once, to be executed side by side.
+    spent : Usage
+        What replies cost that became neither an attempt nor an answer.
     """
 
     task: str
@@ -296,6 +318,7 @@ class Trajectory:
     attempts: list[Attempt] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)
     current: Attempt | None = None  # what is being written or run now; `attempts` holds what was executed
+    rivals: list[Attempt] = field(default_factory=list)  # the candidates that are written beside `current`
     stopped: bool = False
     failure: str | None = None  # a sentence, where something other than the limit ended the task
     tier: str = ""
@@ -306,6 +329,14 @@ class Trajectory:
     background: bool = False
     queued: bool = False
     duration: float = 0.0
+    candidates: int = 1
+    spent: Usage = Usage()
+
+    @property
+    def growing(self) -> list[Attempt]:
+        """What is being written and has not been executed."""
+        current = [self.current] if self.current is not None else []
+        return [a for a in [*current, *self.rivals] if all(a is not known for known in self.attempts)]
 
     @property
     def history(self) -> Iterator[Attempt | Answer]:
@@ -318,9 +349,18 @@ class Trajectory:
         yield from answers
 
     @property
+    def path(self) -> Iterator[Attempt | Answer]:
+        """Yield what the task went on from, in order: candidates that were not chosen are left out."""
+        return (entry for entry in self.history if isinstance(entry, Answer) or entry.chosen)
+
+    def rivals_of(self, attempt: Attempt) -> list[Attempt]:
+        """Return the other candidates of an attempt's round."""
+        return [a for a in self.attempts if a.of > 1 and a.round == attempt.round and a is not attempt]
+
+    @property
     def tries(self) -> int:
-        """Attempts made, and answers that did not pass."""
-        return len(self.attempts) + sum(not a.passed for a in self.answers)
+        """Rounds of attempts made, and answers that did not pass."""
+        return sum(a.chosen for a in self.attempts) + sum(not a.passed for a in self.answers)
 
     @property
     def answer(self) -> str | None:
@@ -337,12 +377,12 @@ class Trajectory:
     @property
     def kept(self) -> list[Attempt]:
         """The attempts whose effects are in the sandbox's state, in order."""
-        return [a for a in self.attempts if a.succeeded and not a.rolled_back and not a.discarded]
+        return [a for a in self.attempts if a.succeeded and a.chosen and not a.rolled_back and not a.discarded]
 
     @property
     def stuck(self) -> bool:
         """The model goes in circles: for the third time the same code fails, or the same answer does not pass."""
-        vain = [e for e in self.history if not (e.passed if isinstance(e, Answer) else e.succeeded)]
+        vain = [e for e in self.path if not (e.passed if isinstance(e, Answer) else e.succeeded)]
         if len(vain) < 3 or vain[-1] is not self.last:
             return False
         tried = [(type(e), sameness(e.action.code) if e.action.code else e.action.text.strip()) for e in vain]
@@ -350,9 +390,9 @@ class Trajectory:
 
     @property
     def last(self) -> Attempt | Answer | None:
-        """What happened last."""
+        """What happened last, of what the task went on from."""
         last = None
-        for last in self.history:  # noqa: B007 - the last one is what is wanted
+        for last in self.path:  # noqa: B007 - the last one is what is wanted
             pass
         return last
 
@@ -375,6 +415,7 @@ class Trajectory:
         may_answer = isinstance(last, Attempt) and last.succeeded and self.tries <= self.limit
         if self.tries >= self.limit and not may_answer:
             count = "1 attempt" if self.limit == 1 else f"{self.limit} attempts"
+            count += f" of {self.candidates} candidates each" if self.candidates > 1 else ""
             return f"Not solved within {count}; say more in the task, or allow more attempts."
         return ""
 
@@ -393,7 +434,7 @@ class Trajectory:
     def usage(self) -> Usage:
         """The sum over all replies."""
         actions = [entry.action for entry in self.history]
-        return sum((a.usage for a in actions), Usage())
+        return sum((a.usage for a in actions), self.spent)
 
     @property
     def model(self) -> str:
@@ -410,7 +451,7 @@ class Trajectory:
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON; `from_dict` reads it back."""
         data = asdict(self)
-        del data["current"], data["queued"]
+        del data["current"], data["rivals"], data["queued"]
         return {"version": 1, **data}
 
     @classmethod
@@ -442,6 +483,8 @@ class Trajectory:
                 cell=data.get("cell", ""),
                 background=data.get("background", False),
                 duration=data.get("duration", 0.0),
+                candidates=data.get("candidates", 1),
+                spent=Usage(**data.get("spent", {})),
             )
         except (KeyError, TypeError) as error:
             raise ValueError(f"not a trajectory: {error}") from error

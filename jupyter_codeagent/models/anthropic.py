@@ -48,6 +48,8 @@ class MessagesModel:
         How often a request is sent again when the endpoint is busy, failing or out of reach.
     """
 
+    parallel = True  # several candidates may be asked for at once
+
     def __init__(
         self,
         name: str,
@@ -65,6 +67,8 @@ class MessagesModel:
         self._client: anthropic.Anthropic | None = None
         self._lock = threading.Lock()
         self._waits: set[threading.Event] = set()
+        self._key = api_key
+        self._variants: dict[int, MessagesModel] = {}
 
     def __repr__(self) -> str:
         return f"<model {self.name} at {self.endpoint.host}>"
@@ -104,7 +108,7 @@ class MessagesModel:
             reply = Reply()
             try:
                 for reply in self._read(trajectory, exchange):
-                    yield self.profile.sketch(reply)
+                    yield replace(self.profile.sketch(reply), usage=spent + self._usage(reply))
                 action = self.profile.parse(reply, trajectory)
             except Unusable as problem:
                 spent += self._usage(reply)
@@ -125,8 +129,25 @@ class MessagesModel:
                 wait.set()
         self._connections.cut()
 
+    def variant(self, number: int) -> MessagesModel:
+        """Return the model that writes candidate `number` of one ask, with connections of its own.
+
+        Its requests are the same as this one's, so that they read the same cached prompt; only sampling that the user
+        has fixed is varied.
+        """
+        if number == 1:
+            return self
+        made = self._variants.get(number)
+        if made is None:
+            known = self._key, self.profile, self.timeout, self.max_retries
+            made = self._variants[number] = MessagesModel(self.name, self.endpoint.url, *known)
+        made.profile = self.profile.varied(number)
+        return made
+
     def close(self) -> None:
         """Close the connections; the model can still be used, and opens new ones."""
+        for variant in self._variants.values():
+            variant.close()
         with self._lock:
             client, self._client = self._client, None
         if client is not None:

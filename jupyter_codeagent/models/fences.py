@@ -5,11 +5,11 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from jupyter_codeagent.errors import CutReply
-from jupyter_codeagent.models.profile import Unusable, content, ended, opening, system
+from jupyter_codeagent.models.profile import Unusable, content, ended, opening, system, varied
 from jupyter_codeagent.models.reply import Reply
 from jupyter_codeagent.observation import reports
 from jupyter_codeagent.source import parsed
@@ -141,6 +141,10 @@ class Fences:
 
     def without_tools(self) -> None:
         """There are none."""
+
+    def varied(self, number: int) -> Fences:
+        """Return the profile for candidate `number` of one ask."""
+        return replace(self, extra=varied(self.extra, number))
 
 
 def read_text(reply: Reply) -> Action:

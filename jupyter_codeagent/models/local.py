@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -38,6 +39,8 @@ class LocalModel:
         If the file is missing or broken.
     """
 
+    parallel = False  # its server answers one after the other, and keeps the prompt that candidates share
+
     def __init__(
         self,
         size: str = "1.5b",
@@ -69,6 +72,14 @@ class LocalModel:
         """End a request that is running; its `stream` raises KeyboardInterrupt. From any thread."""
         if self._client is not None:
             self._client.cancel()
+
+    def variant(self, number: int) -> LocalModel:
+        """Return the model that writes candidate `number` of one ask: on the same server, with more chance."""
+        if number == 1:
+            return self
+        made = copy.copy(self)
+        made.profile, made._client = self.profile.varied(number), None
+        return made
 
     def close(self) -> None:
         """End the server if no other model uses it; the next query starts it again."""

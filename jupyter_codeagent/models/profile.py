@@ -10,6 +10,7 @@ from jupyter_codeagent.observation import LIMIT, clean, mark
 from jupyter_codeagent.prompts import prompt
 from jupyter_codeagent.trajectory import Action, Message, Trajectory
 
+_WARM = 0.7  # the temperature of further candidates where the first one's is 0
 _LENGTH = {"max_tokens", "length", "model_length"}
 
 
@@ -66,6 +67,24 @@ class Profile(Protocol):
 
     def without_tools(self) -> Profile | None:
         """Return the profile for the same endpoint where it turns out to take no tools; None where it must."""
+
+    def varied(self, number: int) -> Profile:
+        """Return the profile for candidate `number` (2 and on) of one ask, whose reply is to be another one."""
+
+
+def varied(extra: dict[str, Any] | None, number: int) -> dict[str, Any] | None:
+    """Return fields of a request's body such that candidate `number` is not bound to be the same as the first.
+
+    Only what the user has set is changed: an endpoint that is told nothing leaves some room to chance by itself.
+    """
+    if extra is None:
+        return None
+    changed = dict(extra)
+    if extra.get("temperature") == 0:
+        changed["temperature"] = _WARM
+    if isinstance(extra.get("seed"), int):
+        changed["seed"] = extra["seed"] + number - 1
+    return changed
 
 
 def ended(reply: Reply, max_tokens: int) -> None:

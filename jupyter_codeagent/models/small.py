@@ -80,11 +80,14 @@ class Small:
         What is done for the model.
     max_tokens : int
         The longest reply.
+    chance : int
+        Steps of chance that are in the reply from the first request on.
     """
 
     folder: Path = Path()
     helps: Helps = Helps()
     max_tokens: int = 800
+    chance: int = 0
     _asked: tuple[str, int, int] = ("", 0, 0)
     _asks: int = 0  # requests for the same action before this one
     _begun: str = ""  # what the reply to the last request was begun with
@@ -120,11 +123,14 @@ class Small:
         asked = (trajectory.id, len(trajectory.attempts), len(trajectory.answers))
         self._asks = self._asks + 1 if asked == self._asked else 0
         self._asked = asked
-        failures = sum(not a.succeeded for a in trajectory.attempts) + sum(not a.passed for a in trajectory.answers)
-        failures = 0 if result(trajectory) else failures  # an answer is no place for chance
+        failed = [e for e in trajectory.path if not (e.succeeded if isinstance(e, Attempt) else e.passed)]
+        failures = len(failed)
+        chance = failures + self._asks + self.chance
+        if result(trajectory):  # an answer is no place for chance
+            failures, chance = 0, self._asks
         return {
-            "temperature": min(1.2, 0.3 * (failures + self._asks)),
-            "seed": 100 * failures + self._asks,
+            "temperature": min(1.2, 0.3 * chance),
+            "seed": 1000 * self.chance + 100 * failures + self._asks,
             "top_p": 0.95,
         }
 
@@ -193,6 +199,10 @@ class Small:
 
     def without_tools(self) -> None:
         """Return None: there are no tools to leave out."""
+
+    def varied(self, number: int) -> Small:
+        """Return the profile for candidate `number`: with more chance the higher it is."""
+        return Small(self.folder, self.helps, self.max_tokens, number - 1)
 
 
 def result(trajectory: Trajectory) -> str:

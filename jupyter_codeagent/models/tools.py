@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from jupyter_codeagent.errors import CutReply
 from jupyter_codeagent.models.fences import Fences, parse, read_text
-from jupyter_codeagent.models.profile import Lookup, Unusable, content, ended, opening, system
+from jupyter_codeagent.models.profile import Lookup, Unusable, content, ended, opening, system, varied
 from jupyter_codeagent.models.reply import Part, Reply
 from jupyter_codeagent.observation import passage, reports
 from jupyter_codeagent.trajectory import Action, Answer, Message, Trajectory
@@ -155,6 +155,10 @@ class Tools:
     def without_tools(self) -> Fences | None:
         """Return the fenced profile, except for Anthropic, which always has tools."""
         return None if self.claude else Fences(min(self.max_tokens, 4_096), self.images, self.extra)
+
+    def varied(self, number: int) -> Tools:
+        """Return the profile for candidate `number` of one ask."""
+        return replace(self, extra=varied(self.extra, number))
 
 
 def _act(call: Part, reply: Reply) -> Action:

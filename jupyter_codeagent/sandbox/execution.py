@@ -6,7 +6,7 @@ import errno
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from select import POLLIN, poll
@@ -78,14 +78,10 @@ class Execution:
     def run(self, code: str, manner: Manner | None = None) -> Iterator[Observation]:
         """Yield the observation as it grows. A KeyboardInterrupt stops the code, and is raised again at the end."""
         stopped = False
-        self.started = self.shown = self.watched = self.crowded = time.monotonic()
-        try:
-            self.state.wire.send({"op": "execute", "code": code, **asdict(manner or Manner())})
-        except Gone:
-            self.ended()
+        self.begin(code, manner)
         while not self.over:
             try:
-                if self.look():
+                if self.look(arrived(self.fds)):
                     yield self.observation()
             except KeyboardInterrupt:
                 stopped = True
@@ -94,12 +90,22 @@ class Execution:
         if stopped:
             raise KeyboardInterrupt
 
-    def look(self) -> bool:
-        """Take what has arrived and see to the limits; True when it is time to show something."""
-        watching = poll()
-        for fd in (self.state.wire.socket.fileno(), self.state.pidfd, *self.state.pipes):
-            watching.register(fd, POLLIN)
-        ready = {fd for fd, _ in watching.poll(50)}
+    def begin(self, code: str, manner: Manner | None = None) -> None:
+        """Have the process execute `code`."""
+        self.started = self.shown = self.watched = self.crowded = time.monotonic()
+        try:
+            self.state.wire.send({"op": "execute", "code": code, **asdict(manner or Manner())})
+        except Gone:
+            self.ended()
+
+    @property
+    def fds(self) -> list[int]:
+        """The descriptors on which something may arrive."""
+        return [self.state.wire.socket.fileno(), self.state.pidfd, *self.state.pipes]
+
+    def look(self, ready: set[int]) -> bool:
+        """Take what has arrived on the descriptors in `ready`, and see to the limits; True when it is time to show."""
+        ready = ready & set(self.fds)
         alive = not ready or self.take(ready)
         now = time.monotonic()
         if not self.over:
@@ -270,6 +276,14 @@ class Execution:
         if self.late:
             notes.append(f"{self.late:,} bytes of output by threads of earlier code were left out.")
         return Observation(outputs, self.error, time.monotonic() - self.started, tuple(notes), self.names)
+
+
+def arrived(fds: Iterable[int]) -> set[int]:
+    """Wait a moment until something arrives on `fds`; return those where it did."""
+    watching = poll()
+    for fd in fds:
+        watching.register(fd, POLLIN)
+    return {fd for fd, _ in watching.poll(50)}
 
 
 def oom_kills() -> int:

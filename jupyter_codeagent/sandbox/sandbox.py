@@ -6,17 +6,19 @@ import ast
 import contextlib
 import threading
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from jupyter_codeagent.errors import NotPlainData, SandboxDied
 from jupyter_codeagent.sandbox import gate
+from jupyter_codeagent.sandbox.aside import Aside, last
 from jupyter_codeagent.sandbox.execution import Execution, Manner
 from jupyter_codeagent.sandbox.fetching import MOST_BYTES, fetch
 from jupyter_codeagent.sandbox.launch import spawner
 from jupyter_codeagent.sandbox.policy import MIB, SandboxPolicy
 from jupyter_codeagent.sandbox.shelter import uninterrupted
+from jupyter_codeagent.sandbox.slots import Slots
 from jupyter_codeagent.sandbox.state import Gone, State, memory
 from jupyter_codeagent.sandbox.supervisor import Cell, Point, Supervisor
 from jupyter_codeagent.sandbox.values import pack
@@ -80,6 +82,7 @@ class Sandbox:
         self._busy = threading.Lock()
         self._owner: int | None = None
         self._execution: Execution | None = None
+        self._aside = Aside(self.supervisor, Slots())
         # when it is forgotten, and when the interpreter ends
         self._cleanup = weakref.finalize(self, self.supervisor.shut_down)
 
@@ -251,6 +254,7 @@ class Sandbox:
         execution = self._execution
         if execution is not None:
             execution.stop("Interrupted")
+        self._aside.stop()
 
     def ask(self, kind: str, **content: Any) -> dict[str, Any]:
         """Return the answer to a question about code (see `questions`); hostile, and empty where there is none.
@@ -261,7 +265,7 @@ class Sandbox:
             point = supervisor.insure()
             if not point.usable and point is not supervisor.origin:
                 return {}  # a copy would take running everything again
-            state, before = self._copy(point), supervisor.users()
+            state, before = self._aside.copy(point), supervisor.users()
             try:
                 return state.question(kind, **content)
             except (Gone, gate.Violation):
@@ -311,70 +315,28 @@ class Sandbox:
 
         The live state is unchanged. Returns one observation for each cell that was executed.
         """
-        with self._turn() as supervisor:
-            state = self._copy(checkpoint.point)
-            before = supervisor.users()
-            seen: list[Observation] = []
-            try:
-                if values:
-                    state.give(pack(values))
-                for code in cells:
-                    seen.append(self._aside(state, code))
-                    if seen[-1].error is not None:
-                        break
-            except (Gone, gate.Violation) as error:
-                raise SandboxDied(f"A copy of the state was lost: {error}.") from error
-            finally:
-                with uninterrupted():
-                    state.kill()
-                    state.bury()
-                    supervisor.sweep(before)
-            return seen
+        with self._turn():
+            return self._aside.rehearse(checkpoint.point, cells, values, self.policy)
 
     def candidates(self, checkpoint: Checkpoint, codes: Sequence[str]) -> list[Candidate]:
-        """Execute each of `codes` from `checkpoint` in a copy of its own; the live state is unchanged."""
-        found = []
-        for code in codes:
-            with self._turn() as supervisor:
-                state = self._copy(checkpoint.point)
-                seen = self._aside(state, code)
-                point = Point(state, (*checkpoint.point.log, Cell(code)), uses=1)
-                if state.alive and supervisor.live is not None:
-                    supervisor.live.shield([state])
-                else:
-                    state.kill()
-                    state.bury()
-                    point.state = None
-                supervisor.points.append(point)
-                found.append(Candidate(seen, Checkpoint(self, point)))
+        """Execute each of `codes` from `checkpoint` in a copy of its own; the live state is unchanged.
+
+        They run side by side, as many at one time as the machine has processors free. Rolling back to a candidate's
+        checkpoint makes its state the live one; drop the others'.
+        """
+        found: list[Candidate] = last(self.try_out(checkpoint, codes))
         return found
 
-    def _copy(self, point: Point) -> State:
-        """Return an active copy of `point` beside the live state."""
-        supervisor = self.supervisor
-        supervisor.insure()
-        with uninterrupted():
-            live = supervisor.live
-            try:
-                supervisor.bring_up(point)
-                if live is not None and supervisor.live is not None:
-                    supervisor.live.shield([live])
-            except (Gone, gate.Violation) as error:
-                raise SandboxDied(f"A copy of the state could not be made: {error}.") from error
-            finally:
-                copy, supervisor.live = supervisor.live, live
-        assert copy is not None
-        return copy
+    def try_out(
+        self, checkpoint: Checkpoint, codes: Sequence[str]
+    ) -> Generator[list[tuple[Observation, bool]], None, list[Candidate]]:
+        """Do the same as `candidates`, yielding what was seen of each code so far, and whether it has ended.
 
-    def _aside(self, state: State, code: str) -> Observation:
-        """Execute in a state that is not the live one."""
-        before = set(self.supervisor.inside()) - {state.pid}
-        others = lambda: [pid for pid in self.supervisor.inside() if pid not in before]  # noqa: E731
-        self._execution = Execution(state, self.policy, others, self.supervisor.kernel_memory)
-        try:
-            return list(self._execution.run(code))[-1]
-        finally:
-            self._execution = None
+        A KeyboardInterrupt stops all of them and is raised again once they have ended; nothing of them is left then.
+        """
+        with self._turn():
+            found = yield from self._aside.try_out(checkpoint.point, codes, self.policy)
+        return [Candidate(seen, Checkpoint(self, point)) for seen, point in found]
 
     def look_after(self) -> None:
         """End what uses too much memory while nobody executes, or beside it; the spawner calls this."""

@@ -1,0 +1,391 @@
+"""What is executed beside the live state: rehearsals, and candidates, several of them at one time."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from jupyter_codeagent.errors import SandboxDied
+from jupyter_codeagent.sandbox import gate
+from jupyter_codeagent.sandbox.execution import CROWDED, WATCH, Execution, arrived
+from jupyter_codeagent.sandbox.policy import SandboxPolicy
+from jupyter_codeagent.sandbox.shelter import uninterrupted
+from jupyter_codeagent.sandbox.slots import Slot, Slots
+from jupyter_codeagent.sandbox.state import Gone, State, descendants, memory, status
+from jupyter_codeagent.sandbox.supervisor import Cell, Point, Supervisor
+from jupyter_codeagent.sandbox.values import pack
+from jupyter_codeagent.trajectory import CodeError, Observation
+
+# what code meets where others beside it have used up what they share: processes, or room for files
+SHARED = re.compile(r"\[Errno (?:11|28)\]|can't start new thread|No space left|Resource temporarily unavailable")
+STOPPED = CodeError("Interrupted", "Stopped by the user.")
+CHILDREN = "Processes that the code left running were ended."
+UNKEPT = "The state after it cannot be kept as a copy; going on from it runs the code again."
+Seen = list[tuple[Observation, bool]]
+
+
+@dataclass(eq=False)
+class Trial:
+    """One code that is executed in a copy of a state."""
+
+    code: str
+    state: State | None = None
+    execution: Execution | None = None
+    slot: Slot | None = None
+    observation: Observation = field(default_factory=Observation)
+    over: bool = False
+
+    @property
+    def running(self) -> bool:
+        """It has begun and not ended."""
+        return self.execution is not None and not self.over
+
+    def begin(self, execution: Execution, slot: Slot | None) -> None:
+        """Have the code executed."""
+        self.execution, self.slot = execution, slot
+        execution.begin(self.code)
+
+    def look(self, ready: set[int]) -> bool:
+        """Take in what has arrived; True when there is something to show."""
+        assert self.execution is not None
+        grown = not self.execution.over and self.execution.look(ready)
+        if self.execution.over:
+            self.end(self.execution.observation())
+        elif grown:
+            self.observation = self.execution.observation()
+        return grown or self.over
+
+    def end(self, observation: Observation) -> None:
+        """Keep how it ended, and let others have its slot; a process that was lost is cleared away."""
+        self.observation, self.over = observation, True
+        if self.slot is not None:
+            self.slot.release()
+        if self.execution is not None and self.execution.died:
+            self.discard()
+
+    def discard(self) -> None:
+        """End its process, if there is one."""
+        state, self.state = self.state, None
+        if state is not None:
+            state.kill()
+            state.bury()
+        if self.slot is not None:
+            self.slot.release()
+
+    def again(self) -> Trial:
+        """Return the same, before it has begun."""
+        self.discard()
+        return Trial(self.code)
+
+
+class Shares:
+    """Which processes belong to which trial, and whether trials get into each other's way.
+
+    What a trial's process has started is its own, and stays so where the parent has ended since. What was never seen
+    below a trial belongs to none.
+    """
+
+    def __init__(self, supervisor: Supervisor, policy: SandboxPolicy, trials: Sequence[Trial]) -> None:
+        self.supervisor, self.policy, self.trials = supervisor, policy, trials
+        self.before = set(supervisor.inside()) - {t.state.pid for t in trials if t.state is not None}
+        self._owners: dict[int, Trial] = {}
+        self._looked = self._crowded = time.monotonic()
+
+    def of(self, trial: Trial) -> list[int]:
+        """Return the pids that count for a trial."""
+        state = trial.state
+        if state is None:
+            return []
+        for pid in descendants(state.pid):
+            self._owners.setdefault(pid, trial)
+        living = set(self.supervisor.inside())
+        return [state.pid, *(pid for pid, owner in self._owners.items() if owner is trial and pid in living)]
+
+    @property
+    def strays(self) -> list[int]:
+        """The pids that came since and belong to no trial."""
+        own = {t.state.pid for t in self.trials if t.state is not None}
+        known = self.before | own | set(self._owners)
+        return [pid for pid in self.supervisor.inside() if pid not in known]
+
+    def disputed(self) -> bool:
+        """Tell whether all together use up what belongs to all; looks now and then only."""
+        now = time.monotonic()
+        if now - self._looked < WATCH:
+            return False
+        self._looked = now
+        if len(self.supervisor.inside()) < self.policy.processes - 8:
+            self._crowded = now
+        strays, limit = self.strays, self.policy.memory
+        used = memory(strays, limit) + self.supervisor.kernel_memory()
+        return now - self._crowded > CROWDED or used > limit
+
+
+class Aside:
+    """Executes code in copies of a point; the live state is unchanged.
+
+    Parameters
+    ----------
+    supervisor : Supervisor
+        Whose processes they are; whoever calls has it for himself.
+    slots : Slots
+        Bounds how many candidates run at one time.
+    """
+
+    def __init__(self, supervisor: Supervisor, slots: Slots) -> None:
+        self.supervisor, self.slots = supervisor, slots
+        self._running: Sequence[Trial] = ()
+        self._stopping = False
+
+    def stop(self) -> None:
+        """Stop all that is executed here, and begin nothing that waits; from any thread."""
+        self._stopping = True
+        for trial in list(self._running):
+            if trial.execution is not None:
+                trial.execution.stop("Interrupted")
+
+    # -- rehearsals -------------------------------------------------------------------------------
+
+    def rehearse(
+        self, point: Point, cells: Sequence[str], values: dict[str, Any] | None, policy: SandboxPolicy
+    ) -> list[Observation]:
+        """Execute `cells` in one copy of `point`, up to the first error, and throw that away."""
+        supervisor, self._stopping = self.supervisor, False
+        state = self.copy(point)
+        before = supervisor.users()
+        seen: list[Observation] = []
+        try:
+            if values:
+                state.give(pack(values))
+            for code in cells:
+                seen.append(self._alone(Trial(code, state), policy))
+                if seen[-1].error is not None:
+                    break
+        except (Gone, gate.Violation) as error:
+            raise SandboxDied(f"A copy of the state was lost: {error}.") from error
+        finally:
+            with uninterrupted():
+                state.kill()
+                state.bury()
+                supervisor.sweep(before)
+        return seen
+
+    def _alone(self, trial: Trial, policy: SandboxPolicy) -> Observation:
+        """Execute in a state beside the live one, where all that comes meanwhile counts for it."""
+        assert trial.state is not None
+        before = set(self.supervisor.inside()) - {trial.state.pid}
+        others = lambda: [pid for pid in self.supervisor.inside() if pid not in before]  # noqa: E731
+        execution = trial.execution = Execution(trial.state, policy, others, self.supervisor.kernel_memory)
+        self._running = [trial]
+        try:
+            return list(execution.run(trial.code))[-1]
+        finally:
+            self._running = ()
+
+    # -- candidates -------------------------------------------------------------------------------
+
+    def try_out(
+        self, point: Point, codes: Sequence[str], policy: SandboxPolicy
+    ) -> Generator[Seen, None, list[tuple[Observation, Point]]]:
+        """Execute each of `codes` in a copy of `point`, yielding what was seen of each, and whether it has ended.
+
+        All run side by side. Where that lets one of them meet what another does (files that it writes, room that it
+        takes from all), the whole is done again one after the other, each from the same beginning. Returns each one's
+        observation and the point after it, of which the caller is the first user.
+        """
+        trials = [Trial(code) for code in codes]
+        self._stopping = False
+        try:
+            alike = yield from self._side_by_side(point, trials, policy)
+            if alike:
+                return self._collect(point, trials)
+            return (yield from self._in_turn(point, trials, policy))
+        except (Gone, gate.Violation) as error:
+            raise SandboxDied(f"A copy of the state was lost: {error}.") from error
+        finally:
+            self._running = ()
+
+    def _side_by_side(self, point: Point, trials: list[Trial], policy: SandboxPolicy) -> Generator[Seen, None, bool]:
+        """Execute all at one time; returns False where they got into each other's way, and nothing is left then."""
+        kept = alike = False
+        before = self.supervisor.users()
+        try:
+            with uninterrupted():
+                self._fork(point, trials)
+            shares = Shares(self.supervisor, policy, trials)
+            self._running = trials
+            yield [(t.observation, t.over) for t in trials]
+            alike = yield from self._watch(trials, shares, policy)
+            kept = alike
+            if kept:
+                with uninterrupted():
+                    self.supervisor.sweep([*before, *(t.state.pid for t in trials if t.state is not None)])
+        finally:
+            if not kept:
+                self._clear(trials, before)
+        return alike
+
+    def _watch(self, trials: list[Trial], shares: Shares, policy: SandboxPolicy) -> Generator[Seen, None, bool]:
+        """Let the trials run, as many at one time as there are slots; False if they get into each other's way."""
+        stopped = False
+        while not all(t.over for t in trials):
+            try:
+                self._begin(trials, shares, policy)
+                ready = arrived(fd for t in trials if t.running and t.execution for fd in t.execution.fds)
+                grown = [t.look(ready) for t in trials if t.running]
+                if any(grown):
+                    yield [(t.observation, t.over) for t in trials]
+                if shares.disputed():
+                    return False
+            except KeyboardInterrupt:
+                stopped = True
+                self.stop()
+        if stopped:
+            raise KeyboardInterrupt
+        return self._stopping or not any(_short(t.observation) for t in trials)
+
+    def _begin(self, trials: list[Trial], shares: Shares, policy: SandboxPolicy) -> None:
+        """Begin those that wait, as far as there are slots; one may always run."""
+        for trial in trials:
+            if trial.execution is not None or trial.over:
+                continue
+            if self._stopping:
+                trial.end(Observation(error=STOPPED))
+                continue
+            others = [t for t in trials if t.running]
+            slot = self.slots.take() if any(t.slot is None for t in others) else None
+            if slot is None and any(t.slot is None for t in others):
+                return
+            assert trial.state is not None
+            own = lambda trial=trial: shares.of(trial)  # noqa: E731
+            trial.begin(Execution(trial.state, policy, own, lambda: 0), slot)
+
+    def _in_turn(
+        self, point: Point, trials: list[Trial], policy: SandboxPolicy
+    ) -> Generator[Seen, None, list[tuple[Observation, Point]]]:
+        """Execute one after the other."""
+        found: list[tuple[Observation, Point]] = []
+        again = [trial.again() for trial in trials]
+        try:
+            for trial in again:
+                self._one(point, trial, policy)
+                found += self._collect(point, [trial])
+                yield [(t.observation, t.over) for t in again]
+        except BaseException:
+            for _, made in found:
+                self.supervisor.release(made)
+            raise
+        return found
+
+    def _one(self, point: Point, trial: Trial, policy: SandboxPolicy) -> None:
+        """Execute one trial while no other runs; nothing of it is left where that is interrupted."""
+        if self._stopping:
+            trial.end(Observation(error=STOPPED))
+            return
+        before = self.supervisor.users()
+        kept = False
+        try:
+            trial.state = self.copy(point)
+            trial.end(self._alone(trial, policy))
+            with uninterrupted():
+                self.supervisor.sweep([*before, *([trial.state.pid] if trial.state is not None else [])])
+            kept = True
+        finally:
+            if not kept:
+                self._clear([trial], before)
+
+    def _fork(self, point: Point, trials: list[Trial]) -> None:
+        """Give each trial a copy of `point`, none of which can hurt the others, the points, or the live state."""
+        supervisor = self.supervisor
+        supervisor.insure()
+        for trial in trials:
+            trial.state = self.copy(point)
+        states = [t.state for t in trials if t.state is not None]
+        if supervisor.live is not None:
+            supervisor.live.shield(states)
+        others = [*states, *([supervisor.live] if supervisor.live is not None else [])]
+        for state in states:
+            state.shield([other for other in others if other is not state])
+
+    def copy(self, point: Point) -> State:
+        """Return an active copy of `point` beside the live state."""
+        supervisor = self.supervisor
+        supervisor.insure()
+        with uninterrupted():
+            live = supervisor.live
+            try:
+                supervisor.bring_up(point)
+                if live is not None and supervisor.live is not None:
+                    supervisor.live.shield([live])
+            except (Gone, gate.Violation) as error:
+                raise SandboxDied(f"A copy of the state could not be made: {error}.") from error
+            finally:
+                copy, supervisor.live = supervisor.live, live
+        assert copy is not None
+        return copy
+
+    def _collect(self, point: Point, trials: Sequence[Trial]) -> list[tuple[Observation, Point]]:
+        """Return what was seen of each trial, and the point after it."""
+        supervisor = self.supervisor
+        found = []
+        with uninterrupted():
+            for trial in trials:
+                self._still(trial)
+                made = Point(trial.state, (*point.log, Cell(trial.code)), uses=1)
+                supervisor.points.append(made)
+                found.append((trial.observation, made))
+            states = [made.state for _, made in found if made.state is not None]
+            if supervisor.live is not None:
+                supervisor.live.shield(states)
+        return found
+
+    def _still(self, trial: Trial) -> None:
+        """Make sure that nothing goes on in a trial's process: a copy takes the place of one that has threads."""
+        state = trial.state
+        if state is None:
+            return
+        try:
+            threads = int(status(state.pid)["Threads"])
+        except (OSError, KeyError):
+            threads = 0
+        if threads == 1 and state.alive:
+            return
+        trial.state = None
+        try:
+            copy = state.fork()
+            if copy.unsafe:
+                copy.kill()
+                copy.bury()
+            else:
+                trial.state = copy
+        except (Gone, gate.Violation):
+            pass
+        state.kill()
+        state.bury()
+        if trial.state is None:
+            trial.observation = replace(trial.observation, notes=(*trial.observation.notes, UNKEPT))
+
+    def _clear(self, trials: Sequence[Trial], before: Sequence[int]) -> None:
+        """End the trials and all that they started."""
+        with uninterrupted():
+            for trial in trials:
+                trial.discard()
+            self.supervisor.sweep(before)
+
+
+def _short(observation: Observation) -> bool:
+    """Tell whether code failed for lack of something that others beside it may have used up."""
+    error = observation.error
+    return error is not None and bool(SHARED.search(f"{error.ename}: {error.evalue}"))
+
+
+def last(trial: Iterator[Seen]) -> Any:
+    """Return what a generator returns."""
+    while True:
+        try:
+            next(trial)
+        except StopIteration as end:
+            return end.value
