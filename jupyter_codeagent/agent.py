@@ -46,7 +46,7 @@ class Agent:
 
     def run(self, trajectory: Trajectory) -> Iterator[Attempt]:
         """Make attempts until the task ends (`trajectory.status`), yielding each once it is done."""
-        return (attempt for attempt in self.watch(trajectory) if attempt.done)
+        return (attempt for attempt in self.watch(trajectory) if attempt.done and not attempt.undecided)
 
     def watch(self, trajectory: Trajectory) -> Generator[Attempt, None, None]:
         """Do the same, yielding the attempt each time it has grown: while it is written, while it runs, when done."""

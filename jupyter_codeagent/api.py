@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from jupyter_codeagent.agent import Agent, Model
+from jupyter_codeagent.candidates import MOST
 from jupyter_codeagent.checks import expression_check, file_check
 from jupyter_codeagent.context import describe, files_named, inputs
 from jupyter_codeagent.errors import CodeAgentError, TaskFailed, WrongUse
@@ -28,6 +29,7 @@ def solve(
     variables: Mapping[str, Any] | None = None,
     model: str | Model | None = None,
     max_attempts: int = 5,
+    candidates: int = 1,
     checks: Sequence[str] = (),
     tests: Sequence[str | Path] = (),
     context: str = "",
@@ -50,6 +52,9 @@ def solve(
         A model's name, as for `get_model`, or a model. None: the first of the configured ones.
     max_attempts : int
         Attempts, and answers that did not pass, at most.
+    candidates : int
+        Replies asked for at once for each attempt (1 to 8), executed side by side from the same state. The one that
+        passes most checks is kept, then the one without an error, the smaller, the faster.
     checks : sequence of str
         Python expressions that must be true of the variables in the end.
     tests : sequence of str or Path
@@ -87,6 +92,7 @@ def solve(
         variables=variables,
         model=model,
         max_attempts=max_attempts,
+        candidates=candidates,
         checks=checks,
         tests=tests,
         context=context,
@@ -153,6 +159,7 @@ def prepared(
     variables: Mapping[str, Any] | None = None,
     model: str | Model | Callable[[], Model] | None = None,
     max_attempts: int = 5,
+    candidates: int = 1,
     checks: Sequence[str] = (),
     tests: Sequence[str | Path] = (),
     context: str = "",
@@ -165,7 +172,9 @@ def prepared(
     Parameters are as for `solve`; `model` may also be a function that returns one, called when all else is in order.
     No person accepts here, so afterwards the kept attempts of a solved task count as accepted.
     """
-    _check_arguments(task, max_attempts, policy, sandbox, timeout)
+    _check_number("max_attempts", max_attempts)
+    _check_number("candidates", candidates, MOST)
+    _check_arguments(task, policy, sandbox, timeout)
     conditions = (*map(expression_check, _several(checks)), *map(file_check, _several(tests)))
     policy = sandbox.policy if sandbox else policy or SandboxPolicy()
     if timeout is not None:
@@ -180,6 +189,7 @@ def prepared(
         outside = [str(folder / name) for name in names]
     policy = replace(policy, files=(*policy.files, *outside))
     trajectory = _trajectory(task, context, names, folder, variables or {}, conditions, max_attempts)
+    trajectory.candidates = candidates
     policy.check()
     chosen = _chosen(model, folder)
     with nullcontext(sandbox) if sandbox is not None else Sandbox(policy) as used:
@@ -202,15 +212,17 @@ def _chosen(model: str | Model | Callable[[], Model] | None, folder: Path | None
     return chosen
 
 
-def _check_arguments(
-    task: str, max_attempts: int, policy: SandboxPolicy | None, sandbox: Sandbox | None, timeout: float | None
-) -> None:
+def _check_arguments(task: str, policy: SandboxPolicy | None, sandbox: Sandbox | None, timeout: float | None) -> None:
     if not task.strip():
         raise WrongUse("The task is empty; say what is wanted in plain language.")
-    if isinstance(max_attempts, bool) or not isinstance(max_attempts, int) or max_attempts < 1:
-        raise WrongUse(f"max_attempts is {max_attempts!r}; give a whole number of at least 1.")
     if sandbox is not None and (policy is not None or timeout is not None):
         raise WrongUse("A running sandbox has its own policy and timeout; give either `sandbox` or those.")
+
+
+def _check_number(name: str, value: int, most: int | None = None) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1 or (most is not None and value > most):
+        wanted = "of at least 1" if most is None else f"from 1 to {most}"
+        raise WrongUse(f"{name} is {value!r}; give a whole number {wanted}.")
 
 
 def _agent(model: Model, sandbox: Sandbox, variables: Mapping[str, Any], trajectory: Trajectory) -> Agent:

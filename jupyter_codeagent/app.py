@@ -13,7 +13,8 @@ from traitlets import Float, Integer, Unicode
 from traitlets.config import Application
 
 from jupyter_codeagent import __version__
-from jupyter_codeagent.options import count, seconds
+from jupyter_codeagent.candidates import MOST
+from jupyter_codeagent.options import count, seconds, several
 
 _HELP = {
     "run": "solve a task, or the agent cells of a notebook, and save the solved notebook",
@@ -38,6 +39,7 @@ jupyter codeagent verify solved.ipynb
 
     model = Unicode("", help="The model's name; empty: the first that is configured.").tag(config=True)
     attempts = Integer(5, min=1, help="Attempts at one task, at most.").tag(config=True)
+    candidates = Integer(1, min=1, max=MOST, help="Replies tried side by side for each attempt.").tag(config=True)
     timeout = Float(60.0, min=0.1, help="Seconds that one execution may take.").tag(config=True)
     memory = Integer(2 * 2**30, min=2**28, help="Bytes of memory for the code of one attempt.").tag(config=True)
 
@@ -98,6 +100,13 @@ def _add_json(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_limits(parser: argparse.ArgumentParser, defaults: Any) -> None:
+    parser.add_argument(
+        "--candidates",
+        type=several,
+        default=defaults.candidates,
+        metavar="N",
+        help="replies tried side by side for each attempt, of which the best is kept",
+    )
     parser.add_argument("--attempts", type=count, default=defaults.attempts, metavar="N", help="attempts at most")
     parser.add_argument(
         "--timeout", type=seconds, default=defaults.timeout, metavar="S", help="seconds for one execution"

@@ -74,6 +74,15 @@ def choose(standings: Sequence[Standing]) -> Attempt:
     return best.attempt
 
 
+def elect(attempt: Attempt, rivals: Sequence[Attempt]) -> None:
+    """Mark a candidate as the one that the user chose."""
+    for other in rivals:
+        other.reason = f"Not chosen: the user chose attempt {attempt.number}."
+        other.chosen, other.rolled_back, other.accepted, other.taken = False, True, False, None
+    attempt.reason = "Chosen by the user."
+    attempt.chosen, attempt.rolled_back, attempt.discarded = True, False, False
+
+
 def _why(best: Standing, others: Sequence[Standing]) -> str:
     count = len(others) + 1
     if all(other.same == best.attempt.number for other in others):

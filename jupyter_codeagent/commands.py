@@ -27,6 +27,7 @@ from jupyter_codeagent.errors import (
     WrongKey,
     WrongUse,
 )
+from jupyter_codeagent.notebook import candidacy
 from jupyter_codeagent.terminal import Terminal, visible
 from jupyter_codeagent.trajectory import Attempt, Trajectory
 
@@ -97,6 +98,7 @@ def solve_task(view: Terminal, options: Namespace, out: Path) -> Done:
         files=options.files,
         model=lambda: shown_choice(view, options.model),
         max_attempts=options.attempts,
+        candidates=options.candidates,
         checks=options.check,
         tests=options.test,
         policy=SandboxPolicy(memory=options.memory, timeout=options.timeout),
@@ -159,6 +161,7 @@ def _run_notebook(options: Namespace) -> int:
     with Terminal() as view, Sandbox(policy) as sandbox:
         model = shown_choice(view, options.model)
         run = NotebookRun(notebook, sandbox, model, options.attempts, files, options.check, options.keep_attempts)
+        run.candidates = options.candidates
         _watch_notebook(view, run)
         saved = write_notebook(run.solved(), out)
         view.say(f"Written: {saved}")
@@ -257,6 +260,7 @@ def _attempt(attempt: Attempt) -> dict[str, Any]:
         "error": f"{seen.error.ename}: {seen.error.evalue}" if seen and seen.error else None,
         "duration": seen.duration if seen else 0.0,
         "rolled_back": attempt.rolled_back,
+        **candidacy(attempt),
     }
 
 

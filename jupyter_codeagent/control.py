@@ -45,6 +45,7 @@ class Control:
             "accept": self.accept,
             "discard": self.discard,
             "restore": self.restore,
+            "choose": self.choose,
             "record": self.record,
             "info": self.info,
             "save": self.save,
@@ -71,6 +72,10 @@ class Control:
         """Take note that the user took accepting or discarding an attempt back."""
         return {"text": self.managing.restore(*self._attempt(data))}
 
+    def choose(self, data: Message) -> Message:
+        """Take note that the user prefers a candidate that was not chosen."""
+        return {"text": self.managing.prefer(*self._attempt(data), at_once=False)}
+
     def record(self, data: Message) -> Message:
         """Return what stands below the cell of a task, for a page that missed its end."""
         name = text(data, "task")
@@ -96,6 +101,7 @@ class Control:
             "tier": desk.running.tier if desk.running else "",
             "memory": settings.memory,
             "attempts": settings.attempts,
+            "candidates": settings.candidates,
             "timeout": settings.timeout,
             "costs": settings.show_costs,
             "variables": list(self._variables()),

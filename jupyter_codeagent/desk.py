@@ -16,6 +16,7 @@ from jupyter_codeagent.agent import Model
 from jupyter_codeagent.background import PATIENCE, Job, Ticket, Turns
 from jupyter_codeagent.bridge import Bridge
 from jupyter_codeagent.bridge.feed import Feed, Origin
+from jupyter_codeagent.choosing import elect
 from jupyter_codeagent.context import inputs
 from jupyter_codeagent.errors import NotPlainData, SandboxUnavailable
 from jupyter_codeagent.keys import Keys
@@ -214,7 +215,9 @@ class Desk:
                     f"({error.ename}: {error.evalue})."
                 )
 
-    def retake(self, trajectory: Trajectory, at_once: bool = True) -> str:
+    def retake(
+        self, trajectory: Trajectory, at_once: bool = True, done: str = "The sandbox is as if it had not been made."
+    ) -> str:
         """Make the sandbox as the kept attempts of a task leave it, now or before its next use; returns a sentence."""
         if trajectory in self.owed:
             return "It had not run in this sandbox."
@@ -226,7 +229,7 @@ class Desk:
         if not at_once:
             return "The sandbox follows at its next use."
         with self.turn("%agent discard"):
-            return self._remake() or "The sandbox is as if it had not been made."
+            return self._remake() or done
 
     def _remake(self) -> str:
         """Go back to the start of the latest task and execute what is kept of it."""
@@ -250,13 +253,16 @@ class Desk:
         on the state of now instead.
         """
         assert self._passing is not None
-        others = [a for a in trajectory.kept if a is not attempt]
+        rivals = trajectory.rivals_of(attempt)
+        others = [a for a in trajectory.kept if a is not attempt and a not in rivals]
         if trajectory is not self._started or not self._rewind(trajectory):
             return execute(self._passing, code), ""
         self.stale = True  # until all of it is done
         said = self._again([a for a in others if a.number < attempt.number])
         seen = execute(self._passing, code)
         said += self._again([a for a in others if a.number > attempt.number])
+        if seen.error is None and rivals:
+            elect(attempt, rivals)
         now = [a.number for a in trajectory.kept if a is not attempt]
         self.stale = now != [a.number for a in others]  # another thread may have discarded one
         return seen, said

@@ -39,7 +39,7 @@ class Pace:
         self._ended = False
         self._began = time.monotonic()
         self._last = -INTERVAL
-        self._step: tuple[int, int, str] | None = None
+        self._step: tuple[int, int, int, str] | None = None
 
     @property
     def seconds(self) -> float:
@@ -49,7 +49,8 @@ class Pace:
     def due(self, trajectory: Trajectory, seldom: bool = False) -> bool:
         """Tell whether something began or ended, or the last update is long enough ago; `seldom`: only the latter."""
         current = trajectory.current
-        step = (len(trajectory.attempts), len(trajectory.answers), current.status if current else "")
+        ended = sum(a.done + bool(a.reason) for a in trajectory.attempts)
+        step = (len(trajectory.attempts), ended, len(trajectory.answers), current.status if current else "")
         same, self._step = step == self._step, step
         pause = time.monotonic() - self._last
         return pause >= SELDOM if seldom else not same or pause >= INTERVAL

@@ -61,6 +61,8 @@ class NotebookRun:
         Conditions that are added to those of every agent cell.
     attempts : bool
         Keep failed attempts in the solved notebook, collapsed.
+    candidates : int
+        For cells that do not say themselves.
     """
 
     notebook: Any
@@ -70,6 +72,7 @@ class NotebookRun:
     files: Sequence[str | Path] = ()
     checks: Sequence[str] = ()
     attempts: bool = False
+    candidates: int = 1
     trajectories: list[Trajectory] = field(default_factory=list)
     failure: str = ""
     error: CodeAgentError | None = None  # what model or sandbox failed with after some attempts
@@ -110,6 +113,7 @@ class NotebookRun:
             files=[*self.files, *self._found(options.files)],
             model=self._model(options.model),
             max_attempts=options.attempts or self.max_attempts,
+            candidates=options.candidates or self.candidates,
             checks=[*self.checks, *options.check],
             tests=[self.folder / test for test in options.test],
             context=self._cells_above(),

@@ -6,6 +6,7 @@ import keyword
 import shlex
 from typing import TYPE_CHECKING
 
+from jupyter_codeagent.choosing import elect
 from jupyter_codeagent.context import cut
 from jupyter_codeagent.desk import Desk
 from jupyter_codeagent.errors import WrongUse
@@ -22,6 +23,7 @@ COMMANDS = {
     "status": ": the sandbox, the model and the latest tasks",
     "accept": " [N | TASK.N]: put an attempt's code (or that of all kept ones) into the next cell",
     "discard": " N | TASK.N: take an attempt back",
+    "choose": " N | TASK.N: go on from another candidate than the one that was chosen",
     "undo": ": take back the attempt that was kept last",
     "stop": " [TASK]: end the tasks that work in the background",
     "fetch": " NAME [as OTHER] [--replace]: copy a variable of the sandbox into the notebook, as plain data",
@@ -30,7 +32,15 @@ COMMANDS = {
     "fix": " [options of %%agent]: mend the cell that failed last",
     "reset": ": close the sandbox; the next task starts in a fresh one",
 }
-ARGUMENTS = {"accept": (0, 1), "discard": (1, 1), "stop": (0, 1), "fetch": (1, 4), "save": (1, 1), "verify": (1, 1)}
+ARGUMENTS = {
+    "accept": (0, 1),
+    "discard": (1, 1),
+    "choose": (1, 1),
+    "stop": (0, 1),
+    "fetch": (1, 4),
+    "save": (1, 1),
+    "verify": (1, 1),
+}
 
 
 class Managing:
@@ -77,7 +87,7 @@ class Managing:
             waiting = f"; waiting: {', '.join(busy[1:])}" if busy[1:] else ""
             lines.append(f"In the background: {busy[0]}{waiting}. %agent stop ends them.")
         for trajectory in desk.tasks.trajectories[-5:]:
-            numbers = ", ".join(f"{a.number} {a.status}" for a in trajectory.attempts) or "no attempts"
+            numbers = ", ".join(map(standing, trajectory.attempts)) or "no attempts"
             lines.append(f"Task {trajectory.id}: {trajectory.status} ({numbers}): {cut(trajectory.task, 60)}")
         return "\n".join(lines)
 
@@ -108,6 +118,8 @@ class Managing:
         """Mark an attempt as accepted, with `code` where the user has changed it."""
         if not attempt.done:
             raise WrongUse(f"Attempt {trajectory.id}.{attempt.number} has not ended yet; accept it then.")
+        if not attempt.chosen and attempt.succeeded and trajectory.status not in ("queued", "running"):
+            self.prefer(trajectory, attempt, at_once=False)  # its code instead of the chosen one's
         attempt.accepted, attempt.discarded = True, False
         changed = code is not None and code.strip() != (attempt.action.code or "").strip()
         attempt.taken = code if changed else None
@@ -141,6 +153,35 @@ class Managing:
         said = self.desk.retake(trajectory, at_once=False) if attempt in trajectory.kept else ""
         self.views.refresh(trajectory)
         return said
+
+    def choose(self, word: str) -> str:
+        """Go on from another candidate."""
+        trajectory, attempt = self.desk.tasks.attempt(word)
+        return self.prefer(trajectory, attempt)
+
+    def prefer(self, trajectory: Trajectory, attempt: Attempt, at_once: bool = True) -> str:
+        """Make a candidate the chosen one of its round; returns what becomes of the sandbox.
+
+        Raises
+        ------
+        WrongUse
+            If it is none, failed, or is chosen already, or its task has not ended.
+        """
+        name = f"Attempt {trajectory.id}.{attempt.number}"
+        rivals = trajectory.rivals_of(attempt)
+        if not rivals:
+            raise WrongUse(f"{name} is no candidate: nothing was tried beside it.")
+        if trajectory.status in ("queued", "running"):
+            raise WrongUse(f"Task {trajectory.id} has not ended yet; choose then.")
+        if attempt.chosen and not attempt.discarded:
+            raise WrongUse(f"{name} is chosen already.")
+        if not attempt.succeeded:
+            raise WrongUse(f"{name} failed; only a candidate that succeeded can be chosen.")
+        elect(attempt, rivals)
+        said = self.desk.retake(trajectory, at_once, "The sandbox has its state now.")
+        self.views.refresh(trajectory)
+        answered = " The answer was written for the candidate chosen before." if trajectory.answer else ""
+        return f"{name} is chosen. {said}{answered}"
 
     def undo(self) -> str:
         """Take back the attempt that was kept last."""
@@ -227,3 +268,9 @@ class Managing:
         with self.desk.turn("%agent reset"):
             self.desk.close()
         return "The sandbox is closed; the next task starts in a fresh one, with the folder as it is then."
+
+
+def standing(attempt: Attempt) -> str:
+    """Return an attempt's number and status in few words."""
+    chosen = "" if attempt.chosen else ", not chosen"
+    return f"{attempt.number} {attempt.status}{chosen}"

@@ -82,6 +82,8 @@ def _attempt(attempt: Attempt) -> Iterator[str]:
         yield defused(attempt.action.text)
     if attempt.action.code:
         yield fenced(attempt.action.code, "python")
+    if attempt.reason:
+        yield as_text(attempt.reason)
     observation = attempt.observation
     if observation is None:
         return

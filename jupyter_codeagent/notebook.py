@@ -135,6 +135,20 @@ def attempt_record(trajectory: Trajectory, attempt: Attempt, role: str) -> dict[
         "hash": code_hash(_accepted_code(attempt) if role == "accepted" else attempt.action.code or ""),
         "explanation": harmless(_clean(attempt.action.text.strip()[:EXPLANATION_MOST])),
         "notes": [_clean(note)[:NOTE_MOST] for note in seen.notes[:NOTES_MOST]],
+        **candidacy(attempt),
+    }
+
+
+def candidacy(attempt: Attempt) -> dict[str, Any]:
+    """Return what is said of a candidate beside what is said of any attempt; empty where it was alone."""
+    if attempt.of == 1:
+        return {}
+    return {
+        "round": attempt.round,
+        "candidate": attempt.candidate,
+        "of": attempt.of,
+        "chosen": attempt.chosen,
+        "reason": _clean(attempt.reason)[:NOTE_MOST],
     }
 
 
@@ -164,6 +178,7 @@ def task_record(trajectory: Trajectory) -> dict[str, Any]:
         "cost": usage.cost,
         "duration": round(trajectory.duration, 3),
         "hash": trajectory.cell or code_hash(trajectory.task),
+        **({"candidates": trajectory.candidates} if trajectory.candidates > 1 else {}),
     }
 
 

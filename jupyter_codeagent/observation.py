@@ -349,8 +349,8 @@ def _others(attempt: Attempt, trajectory: Trajectory) -> Iterator[str]:
     yield f"You were asked for {attempt.of} candidates, which ran side by side. {attempt.reason} The others are undone:"
     for other in rivals[:_OTHERS]:
         error = other.observation.error if other.observation else None
-        how = f"failed with {describe_briefly(error)}" if error else "succeeded"
-        yield f"- attempt {other.number} {how}. {clean(other.reason)}".replace(tag, "*" * len(tag))
+        how = f"failed with {describe_briefly(error)}" if error else f"succeeded. {clean(other.reason)}"
+        yield f"- attempt {other.number} {how}".replace(tag, "*" * len(tag))
 
 
 def describe_briefly(error: CodeError) -> str:

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 from traitlets import Bool, Enum, Float, Integer, Unicode
 from traitlets.config import Configurable
 
+from jupyter_codeagent.candidates import MOST
 from jupyter_codeagent.errors import WrongUse
 
 
@@ -20,6 +21,9 @@ class CodeAgent(Configurable):
         "", help="Name of the model; empty: Claude where there is a key, else the endpoint or local model."
     ).tag(config=True)
     attempts = Integer(5, min=1, help="Attempts per task at most.").tag(config=True)
+    candidates = Integer(
+        1, min=1, max=MOST, help="Replies asked for at once and executed side by side; the best one is kept."
+    ).tag(config=True)
     timeout = Float(60.0, min=0.1, help="Seconds that one execution may take.").tag(config=True)
     memory = Integer(2 * 2**30, min=2**28, help="Bytes of memory for the sandbox; used when it starts.").tag(
         config=True
@@ -55,7 +59,16 @@ def count(text: str) -> int:
     return value
 
 
-count.__name__, seconds.__name__ = "whole number", "number of seconds"  # argparse names these in its messages
+def several(text: str) -> int:
+    """Return the number of candidates that a person wrote, from 1 to `MOST`."""
+    value = int(text)
+    if not 1 <= value <= MOST:
+        raise argparse.ArgumentTypeError(f"{value} is not between 1 and {MOST}")
+    return value
+
+
+count.__name__ = several.__name__ = "whole number"
+seconds.__name__ = "number of seconds"  # argparse names these in its messages
 
 
 def parser() -> argparse.ArgumentParser:
@@ -70,6 +83,7 @@ def parser() -> argparse.ArgumentParser:
     add = made.add_argument
     add("--model", metavar="NAME", help="the model to ask")
     add("--attempts", metavar="N", type=count, help="attempts at most")
+    add("--candidates", metavar="N", type=several, help="replies tried side by side, of which the best is kept")
     add("--check", metavar="EXPR", action="append", default=[], help="an expression that must be true in the end")
     add("--test", metavar="FILE", action="append", default=[], help="a file whose test functions must pass")
     add("--with", metavar="VAR", nargs="+", action="extend", default=[], dest="variables", help="variables to copy in")

@@ -93,10 +93,8 @@ def notes_html(*lines: str) -> Iterator[str]:
 
 def _entries(trajectory: Trajectory, show: Callable[[Attempt, Trajectory, bool], str]) -> Iterator[str]:
     """Yield attempts and answers in their order, as much of them as a page can hold."""
-    entries = list(trajectory.history)
-    if trajectory.current is not None and trajectory.current not in entries:
-        entries.append(trajectory.current)
-    newest = next((e for e in reversed(entries) if isinstance(e, Attempt)), None)
+    entries = [*trajectory.history, *_told(trajectory.growing)]
+    newest = next((e for e in reversed(entries) if isinstance(e, Attempt) and (e.chosen or e.undecided)), None)
     room = PAGE_MOST
     for entry in entries:
         if isinstance(entry, Answer):
@@ -110,9 +108,14 @@ def _entries(trajectory: Trajectory, show: Callable[[Attempt, Trajectory, bool],
         yield html
 
 
+def _told(growing: list[Attempt]) -> list[Attempt]:
+    """Return what is shown of attempts that are written: those with code, or that the model writes at all."""
+    return [a for a in growing if a.action.code is not None] or growing[:1]
+
+
 def attempt_html(attempt: Attempt, trajectory: Trajectory, newest: bool) -> str:
     """Return an attempt with its code and outputs; it opens and closes."""
-    is_open = " open" if newest or attempt.succeeded else ""
+    is_open = " open" if newest or attempt.undecided or (attempt.succeeded and attempt.chosen) else ""
     return (
         f'<details class="jca-try jca-{attempt.status}"{is_open}><summary>{_title_html(attempt)}</summary>'
         f'<div class="jca-body">{body_html(attempt, trajectory)}</div></details>'
@@ -126,6 +129,7 @@ def body_html(attempt: Attempt, trajectory: Trajectory) -> str:
     if code is not None:
         caret = " jca-caret" if attempt.status == "writing" and trajectory.status == "running" else ""
         body.append(f'<pre class="jca-code{caret}">{code_html(code)}</pre>')
+    body += [f'<p class="jca-note">{seen(attempt.reason)}</p>'] if attempt.reason else []
     if observation is not None:
         body += [f'<p class="jca-note">{seen(note)}</p>' for note in observation.notes]
         body += _outputs_html(observation.outputs)

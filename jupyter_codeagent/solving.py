@@ -133,6 +133,7 @@ class Solving:
         limit = options.attempts or desk.settings.attempts
         trajectory = Trajectory(desk.keys.hide(task), context, checks, limit, inputs=inputs(files, folder))
         trajectory.cell = code_hash(identity)
+        trajectory.candidates = options.candidates or desk.settings.candidates
         return Order(trajectory, options, named, asked, files, identity, folder, desk.user.place)
 
     def _announcement(self, model: DescribedModel, order: Order) -> str:
@@ -195,7 +196,7 @@ class Solving:
                 self.desk.close()  # the next task starts a new one
         finally:
             steps.close()  # rolls back what was begun, if the display was interrupted
-            trajectory.current = None
+            trajectory.current, trajectory.rivals = None, []
             trajectory.duration = time.monotonic() - began
 
     def _prepared(self, order: Order) -> Passing:

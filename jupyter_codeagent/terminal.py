@@ -84,8 +84,11 @@ class TerminalView:
             if answers > self._told.answers:
                 self._told.answers = answers
                 self._lines(*answer_lines(entry))
-        if trajectory.current is not None:
-            self._attempt(trajectory.current, trajectory.limit)
+        growing = trajectory.growing
+        if len(growing) > 1:
+            self.wait(f"the model writes {len(growing)} candidates")
+        elif growing:
+            self._attempt(growing[0], trajectory.limit)
 
     def close(self, trajectory: Trajectory, notice: str = "", replayed: bool = False) -> None:
         """Write the rest, how the task ended, and what can be done next."""
@@ -114,6 +117,9 @@ class TerminalView:
             return
         if not code and attempt.observation is None:
             self.wait(visible(text.splitlines()[-1][:90]) if text else "the model writes")
+            return
+        if attempt.undecided:  # text on a terminal grows in one place only
+            self.wait(f"{attempt.of} candidates run")
             return
         if attempt.number != self._told.attempt or (self._told.running and attempt.observation is None):
             self._told.attempt = attempt.number

@@ -27,10 +27,8 @@ def text(
         With code and outputs; else one line for each attempt, where these stand in cells.
     """
     lines = [told, ""] if told else []
-    entries = list(trajectory.history)
-    current = trajectory.current
-    if current is not None and current not in entries and current.action.code is not None:
-        entries.append(current)
+    growing = [attempt for attempt in trajectory.growing if attempt.action.code is not None]
+    entries = [*trajectory.history, *growing]
     for entry in entries:
         if isinstance(entry, Answer):
             lines += answer_lines(entry)
@@ -44,7 +42,10 @@ def text(
 def head_lines(attempt: Attempt, limit: int) -> list[str]:
     """Return an attempt's number and the model's explanation."""
     said = shorten(outspoken(plain(attempt.action.text)).strip(), 2000)
-    return [f"Attempt {attempt.number} of {limit}", *([said, ""] if said else [])]
+    head = f"Attempt {attempt.number} of {limit}"
+    if attempt.of > 1:
+        head = f"Attempt {attempt.number}, candidate {attempt.candidate} of {attempt.of}"
+    return [head, *([said, ""] if said else [])]
 
 
 def end_lines(attempt: Attempt, colours: bool) -> list[str]:
@@ -59,6 +60,8 @@ def end_lines(attempt: Attempt, colours: bool) -> list[str]:
     if attempt.done:
         words = [f"Attempt {attempt.number} {WORDS[attempt.status]}", *remarks(attempt)]
         lines.append("[" + ", ".join(words) + "]")
+    if attempt.reason:
+        lines.append(outspoken(plain(attempt.reason)))
     return lines
 
 

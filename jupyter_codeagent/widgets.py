@@ -122,7 +122,8 @@ class WidgetView(Paced):
         if index == len(self._panels):
             self._panels.append(_Panel(self.buttons, self._pressed))
             self._accordion.children = [panel.box for panel in self._panels]
-            if index == 0 or self._accordion.selected_index == index - 1:  # else the user reads another one
+            follows = index == 0 or self._accordion.selected_index == index - 1  # else the user reads another one
+            if follows and attempt.candidate == 1:
                 self._accordion.selected_index = index
         self._panels[index].show(attempt, trajectory, ready)
         self._accordion.set_title(index, title(attempt))
@@ -209,7 +210,7 @@ class _Panel:
         self.attempt, self.trajectory = attempt, trajectory
         self._row.layout.display = "" if ready and attempt.done else "none"
         self._accept.disabled, self._discard.disabled = attempt.accepted, attempt.discarded
-        now = (attempt.status, attempt.action, attempt.observation)
+        now = (attempt.status, attempt.action, attempt.observation, attempt.reason)
         if not attempt.done or now != self._shown:
             self._body.value = _piece(body_html(attempt, trajectory))
             self._shown = now
@@ -244,9 +245,7 @@ class _Panel:
 
 
 def _with_code(trajectory: Trajectory) -> list[Attempt]:
-    current = trajectory.current
-    more = [current] if current is not None and all(current is not a for a in trajectory.attempts) else []
-    return [a for a in [*trajectory.attempts, *more] if a.action.code is not None]
+    return [a for a in [*trajectory.attempts, *trajectory.growing] if a.action.code is not None]
 
 
 def _command(trajectory: Trajectory, attempt: Attempt) -> str:

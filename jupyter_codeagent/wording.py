@@ -27,11 +27,12 @@ STATES = {
 
 def facts(trajectory: Trajectory, seconds: float | None, costs: bool) -> str:
     """Return attempts, model, time, tokens and the sandbox in one line."""
-    number = len(trajectory.attempts)
-    current = trajectory.current
-    if trajectory.status == "running" and current is not None and not current.done:
-        number = current.number
+    number = len({a.round or -a.number for a in trajectory.attempts})  # candidates of one round count as one
+    if trajectory.status == "running" and trajectory.growing:
+        number += 1
     parts = [f"attempt {number} of {trajectory.limit}" if trajectory.status == "running" else _count(number, "attempt")]
+    if trajectory.candidates > 1:
+        parts.append(f"{trajectory.candidates} candidates each")
     if trajectory.model:
         parts.append(trajectory.model)
     if seconds is not None:
@@ -47,6 +48,10 @@ def facts(trajectory: Trajectory, seconds: float | None, costs: bool) -> str:
 
 def remarks(attempt: Attempt) -> Iterator[str]:
     """Yield what is to be known of an attempt besides its status."""
+    if attempt.of > 1:
+        yield f"candidate {attempt.candidate} of {attempt.of}"
+        if attempt.reason:
+            yield "chosen" if attempt.chosen else "not chosen"
     if attempt.edited:
         yield "edited"
     if attempt.rolled_back:

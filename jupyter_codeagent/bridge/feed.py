@@ -44,6 +44,7 @@ class Sent:
     phase: str = "writing"
     code: str = ""
     outputs: list[Output] = field(default_factory=list)
+    at: float = field(default=0.0, compare=False)  # when it was sent
 
 
 class Feed:
@@ -63,16 +64,17 @@ class Feed:
         self.trajectory, self.origin, self.replayed = trajectory, origin, replayed
         self._task: Message = {}
         self._sent: dict[int, Sent] = {}
-        self._task_at = self._attempt_at = -TASK_PAUSE
+        self._task_at = -TASK_PAUSE
 
     def news(self, now: float | None = None) -> Iterator[Message]:
         """Yield what has changed since the last time; what only grows waits until it is worth a message."""
         now = time.monotonic() if now is None else now
         yield from self._task_news(now)
-        for attempt in _visible(self.trajectory):
-            yield from self._attempt_news(attempt, now)
-        if self.trajectory.status not in ("queued", "running"):
-            yield from self._withdrawn()
+        visible = _visible(self.trajectory)
+        pause = ATTEMPT_PAUSE * max(1, sum(not attempt.done for attempt in visible))
+        for attempt in visible:
+            yield from self._attempt_news(attempt, now, pause)
+        yield from self._withdrawn()
 
     def whole(self) -> list[Message]:
         """Return everything that was said so far, for a page that comes later."""
@@ -99,19 +101,21 @@ class Feed:
         self._task, self._task_at = record, now
         yield self._task_message(record)
 
-    def _attempt_news(self, attempt: Attempt, now: float) -> Iterator[Message]:
+    def _attempt_news(self, attempt: Attempt, now: float, pause: float) -> Iterator[Message]:
         before, phase = self._sent.get(attempt.number), _phase(attempt)
-        if before is not None and before.phase == phase != "done" and now - self._attempt_at < ATTEMPT_PAUSE:
+        if before is not None and before.phase == phase != "done" and now - before.at < pause:
             return
+        if before is not None and before.phase == "done" != phase:
+            before = None  # a number that a withdrawn candidate had
         record = attempt_record(self.trajectory, attempt, "attempt")
         if before is not None and before.phase == phase == "done":
             if record != before.record:  # the user accepted or discarded it
                 before.record = record
                 yield self._attempt_message(record, phase)
             return
-        state = Sent(record, phase, _code(attempt), _outputs(attempt, phase))
+        state = Sent(record, phase, _code(attempt), _outputs(attempt, phase), now)
         if before != state:
-            self._sent[attempt.number], self._attempt_at = state, now
+            self._sent[attempt.number] = state
             yield from self._changes(before, state)
 
     def _changes(self, before: Sent | None, state: Sent) -> Iterator[Message]:
@@ -124,8 +128,10 @@ class Feed:
             first = {}
 
     def _withdrawn(self) -> Iterator[Message]:
-        """Say of code that was shown and never became an attempt that it will not run."""
+        """Say of code that was shown and did not become an attempt that it will not run."""
         numbers = {attempt.number for attempt in self.trajectory.attempts}
+        if self.trajectory.status in ("queued", "running"):  # what the model writes may still show its code again
+            numbers |= {attempt.number for attempt in self.trajectory.growing}
         for number, sent in self._sent.items():
             if number not in numbers and sent.phase != "done":
                 sent.phase = "done"
@@ -151,11 +157,7 @@ class Feed:
 
 def _visible(trajectory: Trajectory) -> list[Attempt]:
     """Return the attempts that have code, what is being written among them."""
-    attempts = list(trajectory.attempts)
-    current = trajectory.current
-    if current is not None and current.action.code is not None and all(a is not current for a in attempts):
-        attempts.append(current)
-    return attempts
+    return [*trajectory.attempts, *(a for a in trajectory.growing if a.action.code is not None)]
 
 
 def _phase(attempt: Attempt) -> str:

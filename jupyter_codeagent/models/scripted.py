@@ -37,7 +37,7 @@ class ScriptedModel:
         self._next = 0
 
     def __repr__(self) -> str:
-        return f"<model {self.name}, {self._next} of {len(self._actions)} actions played>"
+        return f"<model {self.name}, {min(self._next, len(self._actions))} of {len(self._actions)} actions played>"
 
     def describe(self) -> str:
         """Return one sentence: which model this is, and what leaves this machine."""
@@ -58,7 +58,6 @@ class ScriptedModel:
         """Return what candidate `number` says to the latest ask; raises as `query`."""
         at = self._next - 1
         if at >= len(self._actions):
-            self._next = at
             raise BadReply(f"The scripted model has played all of its {len(self._actions)} actions; give it more.")
         found = self._actions[at]
         if isinstance(found, Sequence):

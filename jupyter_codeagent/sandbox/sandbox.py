@@ -239,7 +239,7 @@ class Sandbox:
         if not name.isidentifier():
             raise NotPlainData(name, "it is not a name")
         with self._turn() as supervisor:
-            state = self._copy(supervisor.insure())
+            state = self._aside.copy(supervisor.insure())
             before = supervisor.users()
             try:
                 return fetch(state, name, min(MOST_BYTES, self.policy.disk))
