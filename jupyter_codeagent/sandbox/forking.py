@@ -22,7 +22,7 @@ from typing import Any
 # native threads, by name, whose libraries hang in every fork made after their first use
 POOLS = {"polars": re.compile(r"polars-\d|tokio")}
 DEVICES = ("/dev/nvidia", "/dev/kfd", "/dev/dri")  # what is open on a graphics processor belongs to one process
-SETTLE = 0.05  # seconds for a thread that has just done its work to say that it is idle
+SETTLE = 0.1  # seconds for a thread that has just done its work to say that it is idle
 KEPT = os.O_ACCMODE | os.O_APPEND | os.O_NONBLOCK | os.O_SYNC  # flags of a file that is opened again
 
 
@@ -48,7 +48,7 @@ def hazards(copies: set[int]) -> list[str]:
     found = [f"{library} has started threads" for library, pattern in POOLS.items() if any(map(pattern.match, names))]
     threads = strangers()
     deadline = time.monotonic() + SETTLE
-    while threads and all(name.startswith(WORKER) for name in threads) and time.monotonic() < deadline:
+    while threads and all(name.startswith((WORKER, "waitpid-")) for name in threads) and time.monotonic() < deadline:
         time.sleep(0.001)
         threads = strangers()
     if threads:

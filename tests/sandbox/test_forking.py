@@ -178,6 +178,7 @@ def there_and_back(sandbox, before, expression):
     """Use a library, keep the state, use it on, go back, and use it again: the values of the first and last use."""
     assert sandbox.execute(before).error is None
     first = value(sandbox, expression)
+    sandbox.execute("import time; time.sleep(0.3)")  # threads that have done their work say so on a slow machine, too
     here = sandbox.checkpoint()
     assert sandbox.execute("import sys\nchanged = 1").error is None
     value(sandbox, expression)
