@@ -11,6 +11,7 @@ from typing import Any
 from jupyter_codeagent.errors import SandboxDied
 from jupyter_codeagent.sandbox import gate
 from jupyter_codeagent.sandbox.execution import CROWDED, WATCH, Execution, arrived
+from jupyter_codeagent.sandbox.layer import Files
 from jupyter_codeagent.sandbox.policy import SandboxPolicy
 from jupyter_codeagent.sandbox.shelter import uninterrupted
 from jupyter_codeagent.sandbox.slots import Slot, Slots
@@ -154,6 +155,7 @@ class Aside:
     ) -> list[Observation]:
         """Execute `cells` in one copy of `point`, up to the first error, and throw that away."""
         supervisor, self._stopping = self.supervisor, False
+        files = self._go_to_files(point)
         state = self.copy(point)
         before = supervisor.users()
         seen: list[Observation] = []
@@ -171,7 +173,19 @@ class Aside:
                 state.kill()
                 state.bury()
                 supervisor.sweep(before)
+                supervisor.put_back(files)
         return seen
+
+    def _go_to_files(self, point: Point) -> Files | None:
+        """Make the files those of `point`; returns what they were."""
+        supervisor = self.supervisor
+        supervisor.insure()
+        files = supervisor.kept_files()
+        try:
+            supervisor.restore_files(point)
+        except (Gone, gate.Violation) as error:
+            raise SandboxDied(f"The files of a state could not be put back: {error}.") from error
+        return files
 
     def _alone(self, trial: Trial, policy: SandboxPolicy) -> Observation:
         """Execute in a state beside the live one, where all that comes meanwhile counts for it."""
@@ -198,6 +212,7 @@ class Aside:
         """
         trials = [Trial(code) for code in codes]
         self._stopping = False
+        files = self._go_to_files(point)
         try:
             alike = yield from self._side_by_side(point, trials, policy)
             if alike:
@@ -207,6 +222,8 @@ class Aside:
             raise SandboxDied(f"A copy of the state was lost: {error}.") from error
         finally:
             self._running = ()
+            with uninterrupted():
+                self.supervisor.put_back(files)
 
     def _side_by_side(self, point: Point, trials: list[Trial], policy: SandboxPolicy) -> Generator[Seen, None, bool]:
         """Execute all at one time; returns False where they got into each other's way, and nothing is left then."""
@@ -223,9 +240,11 @@ class Aside:
             if kept:
                 with uninterrupted():
                     self.supervisor.sweep([*before, *(t.state.pid for t in trials if t.state is not None)])
+                kept = alike = self._stopping or self.supervisor.unwritten(point)
         finally:
             if not kept:
                 self._clear(trials, before)
+                self.supervisor.restore_files(point)
         return alike
 
     def _watch(self, trials: list[Trial], shares: Shares, policy: SandboxPolicy) -> Generator[Seen, None, bool]:
@@ -272,7 +291,11 @@ class Aside:
         try:
             for trial in again:
                 self._one(point, trial, policy)
-                found += self._collect(point, [trial])
+                with uninterrupted():
+                    files = self.supervisor.kept_files()
+                    found += self._collect(point, [trial])
+                    found[-1][1].files = files
+                    self.supervisor.restore_files(point)
                 yield [(t.observation, t.over) for t in again]
         except BaseException:
             for _, made in found:
@@ -334,7 +357,7 @@ class Aside:
         with uninterrupted():
             for trial in trials:
                 self._still(trial)
-                made = Point(trial.state, (*point.log, Cell(trial.code)), uses=1)
+                made = Point(trial.state, (*point.log, Cell(trial.code)), uses=1, files=point.files)
                 supervisor.points.append(made)
                 found.append((trial.observation, made))
             states = [made.state for _, made in found if made.state is not None]
