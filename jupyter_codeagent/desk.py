@@ -21,7 +21,8 @@ from jupyter_codeagent.context import inputs
 from jupyter_codeagent.errors import NotPlainData, SandboxUnavailable
 from jupyter_codeagent.keys import Keys
 from jupyter_codeagent.options import CodeAgent
-from jupyter_codeagent.passing import Kept, Passing, mark_of, names_used
+from jupyter_codeagent.packed import Shelf
+from jupyter_codeagent.passing import Kept, Passing, names_used, unchanged
 from jupyter_codeagent.records import Records
 from jupyter_codeagent.sandbox import Sandbox, SandboxPolicy
 from jupyter_codeagent.tasks import Tasks
@@ -74,7 +75,8 @@ class Desk:
         self.bridge = Bridge(self._recorded)
         self.turns = Turns()
         self.jobs: dict[str, Job] = {}  # tasks in the background that have not ended
-        self.given: dict[str, Mapping[str, str]] = {}  # of each task: its variables' fingerprints
+        self.shelf = Shelf()  # copies of variables, by which a change is seen
+        self.given: dict[str, Mapping[str, str]] = {}  # of each task: the marks of its variables' copies
         self.owed: list[Trajectory] = []  # replayed tasks, whose code the sandbox has not run
         self.taken_over: list[str] = []  # names that accepted code sets, not yet told to the sandbox's side
         self.stale = False  # attempts of the latest task were discarded or restored, and the sandbox does not know
@@ -126,7 +128,8 @@ class Desk:
             if self._shut:  # meanwhile, by another thread
                 fresh.close()
                 raise SandboxUnavailable("The extension is being unloaded.")
-            self._sandbox, self._passing = fresh, Passing(fresh, self.user.variables, self.keys, self.shell.user_ns)
+            self._sandbox = fresh
+            self._passing = Passing(fresh, self.user.variables, self.keys, self.shell.user_ns, self.shelf)
         self._passing.keys = self.keys
         self._sandbox.policy = replace(self._sandbox.policy, timeout=seconds)
         return self._passing
@@ -311,9 +314,9 @@ class Desk:
         """Return a sentence about what `code` uses and the user has changed since the task was given, if anything."""
         given = self.given.get(trajectory.id, {})
         own = {n for a in trajectory.attempts if a.accepted and a.observation for n in a.observation.names}
-        variables, keys = self.user.variables(), self.keys
+        variables = self.user.variables()
         names = [n for n in names_used(code) if n in given and n not in own]
-        changed = [n for n in names if not _same(n, variables, given[n], keys)]
+        changed = [n for n in names if not _same(n, variables, given[n], self.shelf)]
         files = [i.name for i in trajectory.inputs if _digest(i.name, self.user.folder) != i.digest]
         what = " and ".join(filter(None, [", ".join(changed), ", ".join(files)]))
         return f"Changed since the agent took them: {what}; the code may give something else now." if what else ""
@@ -324,9 +327,9 @@ class Desk:
         return self.shell.kernel if self.bridge.attached(self.user.origin("").session) else None
 
 
-def _same(name: str, variables: Mapping[str, Any], mark: str, keys: Keys) -> bool:
+def _same(name: str, variables: Mapping[str, Any], mark: str, shelf: Shelf) -> bool:
     try:
-        return name in variables and mark_of(name, variables[name], keys) == mark
+        return name in variables and unchanged(name, variables[name], mark, shelf)
     except NotPlainData:
         return False
 

@@ -12,9 +12,11 @@ from typing import Any, Protocol
 from jupyter_codeagent.candidates import Candidate, Checkpoint
 from jupyter_codeagent.errors import NotPlainData
 from jupyter_codeagent.keys import Keys
+from jupyter_codeagent.packed import Packed, Shelf, pack
 from jupyter_codeagent.source import parsed
+from jupyter_codeagent.taken import Taken
 from jupyter_codeagent.trajectory import Observation
-from jupyter_codeagent.variables import check_plain, fingerprint, literal, source_of, told
+from jupyter_codeagent.variables import check_plain, limits, literal, source_of, told
 
 
 class ValueSandbox(Protocol):
@@ -63,9 +65,10 @@ class Tried:
 
 @dataclass
 class Chosen:
-    """What goes in with one piece of code: values, the source of functions, why others stay, and hashes of all."""
+    """What goes in with one piece of code: values, the source of functions, why others stay, and marks of all."""
 
     values: dict[str, Any] = field(default_factory=dict)
+    copies: dict[str, Packed] = field(default_factory=dict)
     sources: list[str] = field(default_factory=list)
     refused: dict[str, str] = field(default_factory=dict)
     marks: dict[str, str] = field(default_factory=dict)
@@ -87,6 +90,8 @@ class Passing:
         Recognises what must stay.
     namespace : mapping
         All names of the notebook; what its functions need of imports is looked up here.
+    shelf : Shelf, optional
+        Keeps the latest copy of each variable, by which a change is seen.
     """
 
     def __init__(
@@ -95,19 +100,21 @@ class Passing:
         variables: Callable[[], Mapping[str, Any]],
         keys: Keys,
         namespace: Mapping[str, Any] | None = None,
+        shelf: Shelf | None = None,
     ) -> None:
         self.sandbox = sandbox
         self.variables = variables
         self.keys = keys
         self.namespace = namespace if namespace is not None else {}
-        self.given: dict[str, str] = {}  # name -> fingerprint of what the current task was given
+        self.shelf = shelf if shelf is not None else Shelf()
+        self.given: dict[str, str] = {}  # name -> mark of what the current task was given
         self._current = variables
-        self.passed: dict[str, str] = {}  # name -> fingerprint of what the sandbox's state was given
+        self.passed: dict[str, str] = {}  # name -> mark of what the sandbox's state was given
         self.made: set[str] = set()  # names that code in the sandbox has set
         self.named: frozenset[str] = frozenset()
         self.asked: frozenset[str] = frozenset()
         self.log: dict[str, object] = {}
-        self._marks: dict[str, str] = {}
+        self._copies: dict[str, Packed] = {}
 
     def begin(self, named: Iterable[str], asked: Iterable[str] = (), taken: Mapping[str, Any] | None = None) -> None:
         """Start a task that names the variables `named`; `asked` are those that the user lists with ``--with``.
@@ -117,7 +124,7 @@ class Passing:
         self.named, self.asked = frozenset(named), frozenset(asked)
         self._current = self.variables if taken is None else lambda: taken
         self.log, self.given = {}, {}
-        self._marks = {}  # a variable cannot change while a task runs, so one look per task is enough
+        self._copies = {}  # a variable cannot change while a task runs, so one look per task is enough
 
     def accepted(self, names: Iterable[str]) -> None:
         """The user takes over what set `names`: from now on the user's values are the newer ones."""
@@ -152,19 +159,19 @@ class Passing:
 
     def _send(self, chosen: Chosen) -> None:
         """Put in what was chosen; a value that the sandbox cannot rebuild stays, and does not hold up the others."""
-        while chosen.values or chosen.sources:
+        while chosen.copies or chosen.sources:
             try:
-                seen = list(self.sandbox.stream("\n\n".join(chosen.sources), chosen.values or None))[-1]
+                seen = list(self.sandbox.stream("\n\n".join(chosen.sources), chosen.copies or None))[-1]
                 if seen.error is not None:
                     reason = f"its source failed with {seen.error.ename}: {seen.error.evalue}"
                     functions = [name for name in chosen.marks if name not in chosen.values]
                     chosen.refused.update(dict.fromkeys(functions, reason))
                 return
             except NotPlainData as error:
-                if error.name not in chosen.values:
+                if error.name not in chosen.copies:
                     raise
                 chosen.refused[error.name] = error.reason
-                del chosen.values[error.name], chosen.marks[error.name]
+                del chosen.values[error.name], chosen.copies[error.name], chosen.marks[error.name]
                 self.log.pop(error.name, None)
 
     def try_out(
@@ -205,7 +212,7 @@ class Passing:
         since = set(self.passed) - set(checkpoint.passed)
         chosen = self.choose(cells, checkpoint.passed, since)
         prelude = ["\n\n".join(chosen.sources)] if chosen.sources else []
-        seen = self.sandbox.rehearse(checkpoint.inner, [*prelude, *cells], chosen.values or None)
+        seen = self.sandbox.rehearse(checkpoint.inner, [*prelude, *cells], chosen.copies or None)
         return seen[len(prelude) :] or seen
 
     def choose(self, cells: Sequence[str], passed: Mapping[str, str], since: Iterable[str] = ()) -> Chosen:
@@ -232,14 +239,17 @@ class Passing:
 
     def _add(self, chosen: Chosen, name: str, value: Any, passed: Mapping[str, str], gone: bool) -> list[str]:
         """Add one variable; returns the names that a function's source needs in turn."""
-        source = ""
+        source, copy = "", None
         if isinstance(value, types.FunctionType | type):
             source = source_of(name, value)
             if self.keys.hide(source) != source:
                 raise NotPlainData(name, "its source holds what looks like a key")
             mark = source_mark(source)
         else:
-            mark = self._mark(name, value)
+            if not gone and name not in passed and not self._wanted(name, "", passed):
+                return []
+            copy = self._copy(name, value)
+            mark = copy.mark
         wanted = gone or self._wanted(name, mark, passed)
         if wanted or name in passed:
             self.given[name] = mark
@@ -247,21 +257,27 @@ class Passing:
             return []
         chosen.marks[name] = mark
         self.log[name] = value
-        if not source:
-            chosen.values[name] = value
+        if copy is not None:
+            chosen.values[name], chosen.copies[name] = value, copy
             return []
         chosen.sources.insert(0, source)
         return names_used(source)
 
-    def _mark(self, name: str, value: Any) -> str:
-        """Return a value's fingerprint, or raise NotPlainData where it must stay."""
+    def _copy(self, name: str, value: Any) -> Packed:
+        """Return a copy of a value, or raise NotPlainData where it must stay."""
         if self.keys.named(name, value):
             raise NotPlainData(name, "it looks like a key")
-        if name not in self.asked:
+        if name in self._copies:
+            return self._copies[name]
+        if name not in self.asked or isinstance(value, Taken):
             check_plain(name, value)
-        if name not in self._marks:
-            self._marks[name] = fingerprint(name, value, self.keys)
-        return self._marks[name]
+        if isinstance(value, Taken) and value.packed is not None:
+            copy = value.packed
+            self.shelf.keep(name, copy)
+        else:
+            copy = pack(name, value, limits(self.keys), self.shelf)
+        self._copies[name] = copy
+        return copy
 
     def _wanted(self, name: str, mark: str, passed: Mapping[str, str]) -> bool:
         if name in passed:
@@ -274,11 +290,11 @@ def source_mark(source: str) -> str:
     return f"source {hash(source)}"
 
 
-def mark_of(name: str, value: Any, keys: Keys) -> str:
-    """Return by what a later change of a variable is seen; raises NotPlainData where that cannot be told."""
+def unchanged(name: str, value: Any, mark: str, shelf: Shelf) -> bool:
+    """Say whether a variable is still what it was when it got `mark`; raises NotPlainData where that cannot be told."""
     if isinstance(value, types.FunctionType | type):
-        return source_mark(source_of(name, value))
-    return fingerprint(name, value, keys)
+        return source_mark(source_of(name, value)) == mark
+    return shelf.same(name, value, mark)
 
 
 def import_of(name: str, value: Any) -> str:

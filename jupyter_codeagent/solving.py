@@ -223,7 +223,7 @@ class Solving:
     def _background(self, order: Order, model: DescribedModel, source: str) -> None:
         """Have the task solved in a thread, with the variables of now; returns at once."""
         desk, trajectory = self.desk, order.trajectory
-        order.taken, left_out = take(desk.user.variables(), order.named, order.asked, desk.keys)
+        order.taken, left_out = take(desk.user.variables(), order.named, order.asked, desk.keys, desk.shelf)
         trajectory.background = True
         trajectory.told += " It works with the variables as they are now."
         if left_out:

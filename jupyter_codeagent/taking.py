@@ -9,8 +9,9 @@ from typing import Any
 
 from jupyter_codeagent.errors import NotPlainData
 from jupyter_codeagent.keys import Keys
+from jupyter_codeagent.packed import OverBudget, Shelf, pack
 from jupyter_codeagent.taken import Taken
-from jupyter_codeagent.variables import OverBudget, check_plain, copied, told
+from jupyter_codeagent.variables import check_plain, limits, literal, told
 
 MOST_BYTES = 512 * 2**20  # of all variables together
 MOST_SECONDS = 5.0  # for copying all of them
@@ -18,7 +19,7 @@ NO_ROOM = f"it did not fit into what is taken along at the start ({MOST_BYTES //
 
 
 def take(
-    variables: Mapping[str, Any], named: Sequence[str], asked: Collection[str], keys: Keys
+    variables: Mapping[str, Any], named: Sequence[str], asked: Collection[str], keys: Keys, shelf: Shelf | None = None
 ) -> tuple[dict[str, Any], list[str]]:
     """Copy variables within the budget; returns them by name, and the names of those that did not fit.
 
@@ -35,6 +36,8 @@ def take(
         Those that need not be plain data.
     keys : Keys
         Recognises what must stay.
+    shelf : Shelf, optional
+        Has copies of variables that may not have changed, and gets those that are made.
     """
     room, deadline = MOST_BYTES, time.monotonic() + MOST_SECONDS
     taken: dict[str, Any] = {}
@@ -52,8 +55,9 @@ def take(
                 raise OverBudget(name, "no time was left")
             if name not in asked:
                 check_plain(name, value, seconds)
-            taken[name] = copy = copied(name, value, keys, room, seconds)
-            room -= len(copy.head) + sum(len(part) for part in copy.buffers)
+            packed = pack(name, value, limits(keys, room, seconds), shelf)
+            taken[name] = Taken(told(value), "", literal(value), packed)
+            room -= packed.size
         except OverBudget:
             left_out.append(name)
             taken[name] = Taken(told(value), refused=NO_ROOM)

@@ -7,12 +7,9 @@ import collections
 import datetime
 import decimal
 import fractions
-import hashlib
 import inspect
-import io
 import keyword
 import pathlib
-import pickle
 import re
 import reprlib
 import time
@@ -24,6 +21,7 @@ from typing import Any
 
 from jupyter_codeagent.errors import NotPlainData
 from jupyter_codeagent.keys import Keys
+from jupyter_codeagent.packed import Limits, OverBudget
 from jupyter_codeagent.taken import Taken
 
 MOST_BYTES = 512 * 2**20  # of one value, pickled
@@ -85,10 +83,6 @@ def of_user(namespace: Mapping[str, Any], hidden: Iterable[str] = ()) -> dict[st
     }
 
 
-class OverBudget(NotPlainData):
-    """A value is larger, or takes longer to look at, than is allowed."""
-
-
 def check_plain(name: str, value: object, seconds: float = MOST_SECONDS) -> None:
     """Raise where `value` is anything but numbers, text, dates, arrays, frames and containers of such.
 
@@ -122,18 +116,22 @@ def check_plain(name: str, value: object, seconds: float = MOST_SECONDS) -> None
 def _parts(item: Any) -> Iterable[Any] | None:
     kind = type(item)
     if kind in _SEQUENCES or (issubclass(kind, tuple) and hasattr(kind, "_fields")):
-        return list(item)
+        return _further(item)
     if kind in _MAPPINGS:
         factory = getattr(item, "default_factory", None)
         plain_factory = factory is None or factory in _SEQUENCES | _MAPPINGS | {int, float, str}
-        return [*item.keys(), *item.values()] if plain_factory else None
+        return _further([*item.keys(), *item.values()]) if plain_factory else None
     if not _from_library(kind):
         return None
     if kind.__name__ == "DataFrame" and kind.__module__.startswith("pandas"):
-        return [part for _, column in item.items() if _of_objects(column) for part in column.to_numpy()]
+        return [part for _, column in item.items() if _of_objects(column) for part in _further(column.to_list())]
     if _of_objects(item):
-        return list(item.ravel() if kind.__name__ == "ndarray" else item)
+        return _further(item.ravel().tolist() if kind.__name__ == "ndarray" else item)
     return ()
+
+
+def _further(items: Iterable[Any]) -> list[Any]:
+    return [item for item in items if type(item) not in _ATOMS]
 
 
 def _of_objects(array: Any) -> bool:
@@ -152,92 +150,9 @@ def _from_library(kind: type[Any]) -> bool:
 _seen_types: weakref.WeakKeyDictionary[type[Any], bool] = weakref.WeakKeyDictionary()
 
 
-def fingerprint(name: str, value: object, keys: Keys) -> str:
-    """Return a hash of `value` by which a later change is seen; it is pickled for that, within limits.
-
-    Raises
-    ------
-    NotPlainData
-        If it cannot be pickled, is larger than `MOST_BYTES`, takes longer than `MOST_SECONDS`, or holds a key.
-    """
-    if isinstance(value, Taken):
-        check_plain(name, value)
-        return value.mark
-    meter = _Meter(name, keys)
-    meter.measure(value)
-    return meter.hash.hexdigest()
-
-
-def copied(name: str, value: object, keys: Keys, most: int = MOST_BYTES, seconds: float = MOST_SECONDS) -> Taken:
-    """Return a copy of `value` as it is now, of at most `most` bytes; raises what `fingerprint` raises."""
-    keeper = _Keeper(name, keys, most, seconds)
-    keeper.measure(value)
-    mark = keeper.hash.hexdigest()
-    return Taken(told(value), "", mark, literal(value), b"".join(keeper.pieces), tuple(keeper.buffers))
-
-
-class _Meter(io.RawIOBase):
-    """Hashes what is written, searches it for keys, and stops at the limits."""
-
-    def __init__(self, name: str, keys: Keys, most: int = MOST_BYTES, seconds: float = MOST_SECONDS) -> None:
-        self.name, self.keys = name, keys
-        self.most, self.seconds = most, seconds
-        self.hash = hashlib.blake2b(digest_size=16)
-        self.size = 0
-        self.deadline = time.monotonic() + seconds
-
-    def measure(self, value: object) -> None:
-        """Have `value` pickled into this."""
-        try:
-            pickle.Pickler(self, protocol=5, buffer_callback=self.buffer).dump(value)
-        except NotPlainData:
-            raise
-        except RecursionError:
-            raise NotPlainData(self.name, "it is nested too deeply") from None
-        except Exception as error:  # noqa: BLE001 - whatever a class's own pickling raises means the same: it stays here
-            kind = _article(type(value).__name__)
-            raise NotPlainData(self.name, f"{kind} cannot be copied ({error})") from None
-
-    def write(self, data: Any) -> int:
-        return self.take(data, text=True)
-
-    def take(self, data: Any, text: bool) -> int:
-        """Count and hash one piece; `text` may hold keys."""
-        view = memoryview(data).cast("B")
-        self.size += view.nbytes
-        if self.size > self.most:
-            raise OverBudget(self.name, f"it is larger than {self.most // 2**20} MB")
-        if time.monotonic() > self.deadline:
-            raise OverBudget(self.name, f"copying it took longer than {self.seconds:.0f} s")
-        if text and self.keys.within(view[:_SCANNED]):
-            raise NotPlainData(self.name, "it holds what looks like a key")
-        self.hash.update(view)
-        return view.nbytes
-
-    def buffer(self, part: pickle.PickleBuffer) -> None:
-        """Take an array; pickle calls this for each."""
-        with memoryview(part) as view:
-            numbers = view.format not in ("B", "b", "c")  # bytes may be text, as in Arrow's columns
-        self.take(part.raw(), text=not numbers)
-
-
-class _Keeper(_Meter):
-    """Keeps what is written as well."""
-
-    def __init__(self, *limits: Any) -> None:
-        super().__init__(*limits)
-        self.pieces: list[bytes] = []
-        self.buffers: list[bytes | bytearray] = []
-
-    def write(self, data: Any) -> int:
-        written = super().write(data)
-        self.pieces.append(bytes(data))
-        return written
-
-    def buffer(self, part: pickle.PickleBuffer) -> None:
-        super().buffer(part)
-        with part.raw() as view:
-            self.buffers.append(bytes(view) if view.readonly else bytearray(view))
+def limits(keys: Keys, most: int = MOST_BYTES, seconds: float = MOST_SECONDS) -> Limits:
+    """Return what a value may be to be copied into the sandbox."""
+    return Limits(most, seconds, keys.within, _SCANNED)
 
 
 def told(value: Any) -> str:

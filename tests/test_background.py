@@ -10,12 +10,12 @@ import pytest
 
 from jupyter_codeagent.background import Job, Stoppable, Turns
 from jupyter_codeagent.keys import Keys
+from jupyter_codeagent.packed import Shelf
 from jupyter_codeagent.records import Records
 from jupyter_codeagent.sandbox import Sandbox
 from jupyter_codeagent.taken import Taken
 from jupyter_codeagent.taking import take
 from jupyter_codeagent.trajectory import Action, Trajectory
-from jupyter_codeagent.variables import fingerprint
 from tests.kernels import LOAD, Screen, agent_page, clean_environment, kernel_page, project
 from tests.messages_server import Turn, serving
 
@@ -85,7 +85,7 @@ def test_a_reply_is_given_up_at_once_even_where_the_model_does_not_listen():
 # -- what is taken along ---------------------------------------------------------------------------
 
 
-def test_what_is_taken_is_a_copy_with_the_fingerprint_of_the_original():
+def test_what_is_taken_is_a_copy_of_that_moment():
     keys = Keys({})
     values = {
         "rows": [1, {"a": (2, 3)}],
@@ -93,15 +93,17 @@ def test_what_is_taken_is_a_copy_with_the_fingerprint_of_the_original():
         "array": np.arange(5.0),
         "text": "caf\u00e9 \U0001f600",
     }
-    marks = {name: fingerprint(name, value, keys) for name, value in values.items()}
-    taken, left_out = take(values, ["frame"], [], keys)
+    shelf = Shelf()
+    taken, left_out = take(values, ["frame"], [], keys, shelf)
     assert next(iter(taken)) == "frame" and left_out == []
     values["rows"].append("changed")
     values["frame"].loc[0, "a"] = 99
     values["array"][:] = -1
-    assert {name: fingerprint(name, copy, keys) for name, copy in taken.items()} == marks
+    again, _ = take(values, ["frame"], [], keys, shelf)
+    assert [name for name in values if again[name].packed is taken[name].packed] == ["text"]
     with Sandbox() as sandbox:
-        seen = sandbox.execute("array[0] = 7\nprint(rows, frame.a.sum(), array, text)", taken)
+        copies = {name: copy.packed for name, copy in taken.items()}
+        seen = sandbox.execute("array[0] = 7\nprint(rows, frame.a.sum(), array, text)", copies)
         assert seen.text == "[1, {'a': (2, 3)}] 3 [7. 1. 2. 3. 4.] caf\u00e9 \U0001f600\n"
 
 
@@ -112,7 +114,7 @@ def test_what_must_stay_is_refused_with_its_reason(monkeypatch):
     assert left_out == ["big"] and "did not fit" in taken["big"].refused
     assert taken["api_key"].refused == "it looks like a key" and "not plain data" in taken["file"].refused
     assert isinstance(taken["small"], Taken) and taken["small"].literal == "5"
-    assert b"sk-ant" not in b"".join(copy.head for copy in taken.values())
+    assert [name for name, copy in taken.items() if copy.packed is not None] == ["small"]
 
 
 # -- in a kernel -----------------------------------------------------------------------------------

@@ -15,10 +15,11 @@ from jupyter_codeagent.delivery import deliver
 from jupyter_codeagent.errors import NotPlainData, WrongUse
 from jupyter_codeagent.keys import Keys
 from jupyter_codeagent.models.scripted import ScriptedModel
+from jupyter_codeagent.packed import OverBudget, Shelf, pack
 from jupyter_codeagent.passing import Passing, names_used
 from jupyter_codeagent.sandbox import Sandbox, SandboxPolicy
 from jupyter_codeagent.trajectory import Action, Check, Trajectory
-from jupyter_codeagent.variables import check_plain, fingerprint, literal, names_in, of_user, shown, told
+from jupyter_codeagent.variables import check_plain, limits, literal, names_in, of_user, shown, told
 
 KEYS = Keys({"MY_API_KEY": "correct-horse-battery", "HOME": "/home/somebody"})
 SECRET = "sk-ant-api03-" + "a1B2" * 8
@@ -85,7 +86,8 @@ def test_private_names_modules_and_what_the_shell_put_there_are_not_the_users():
 )
 def test_plain_data_may_pass(value):
     check_plain("v", value)
-    assert fingerprint("v", value, KEYS) == fingerprint("v", value, KEYS)
+    shelf = Shelf()
+    assert pack("v", value, limits(KEYS), shelf) is pack("v", value, limits(KEYS), shelf)
 
 
 @pytest.mark.parametrize(
@@ -113,11 +115,29 @@ def test_a_list_that_holds_itself_is_looked_at_once():
     check_plain("knot", knot)
 
 
-def test_a_fingerprint_sees_a_change_in_place():
-    frame = pd.DataFrame({"a": [1, 2]})
-    before = fingerprint("frame", frame, KEYS)
-    frame.loc[0, "a"] = 5
-    assert fingerprint("frame", frame, KEYS) != before
+@pytest.mark.parametrize("size", [2, 3_000_000])
+def test_a_change_in_place_is_seen(size):
+    shelf, frame = Shelf(), pd.DataFrame({"a": np.arange(size), "b": 1.5})
+    before = pack("frame", frame, limits(KEYS), shelf)
+    assert pack("frame", frame, limits(KEYS), shelf) is before and shelf.same("frame", frame, before.mark)
+    frame.loc[size - 1, "a"] = 5
+    assert not shelf.same("frame", frame, before.mark)
+    after = pack("frame", frame, limits(KEYS), shelf)
+    assert after.mark != before.mark and shelf.same("frame", frame, after.mark)
+
+
+def test_a_shelf_keeps_the_newest_copies_that_fit():
+    shelf = Shelf(most=2000)
+    for name in ("a", "b", "c"):
+        pack(name, bytes(900), limits(KEYS), shelf)
+    assert [shelf.get(name) is not None for name in ("a", "b", "c")] == [False, True, True]
+
+
+def test_values_beyond_the_limits_stay():
+    with pytest.raises(OverBudget, match="larger than 1 MB"):
+        pack("v", bytes(2**21), limits(KEYS, 2**20))
+    with pytest.raises(OverBudget, match="took longer than"):
+        pack("v", [1], limits(KEYS, seconds=-1))
 
 
 @pytest.mark.parametrize(
@@ -125,7 +145,17 @@ def test_a_fingerprint_sees_a_change_in_place():
 )
 def test_a_value_that_holds_a_key_stays(value):
     with pytest.raises(NotPlainData, match="looks like a key"):
-        fingerprint("v", value, KEYS)
+        pack("v", value, limits(KEYS))
+
+
+@pytest.mark.parametrize("kind", [object, "str"])
+def test_a_key_is_found_in_a_long_column_but_not_across_two_texts(kind):
+    texts = ["task-"] * 2000
+    pack("v", pd.DataFrame({"a": texts}, dtype=kind), limits(KEYS))
+    for place in (0, 1999):
+        holds = [*texts[:place], SECRET, *texts[place:]]
+        with pytest.raises(NotPlainData, match="looks like a key"):
+            pack("v", pd.DataFrame({"a": holds}, dtype=kind), limits(KEYS))
 
 
 def test_keys_are_known_by_name_but_ordinary_words_are_not():

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from jupyter_codeagent.errors import NotPlainData, SandboxDied
+from jupyter_codeagent.packed import Shelf
 from jupyter_codeagent.sandbox import gate
 from jupyter_codeagent.sandbox.aside import Aside, last
 from jupyter_codeagent.sandbox.execution import Execution, Manner
@@ -80,6 +81,7 @@ class Sandbox:
         self.supervisor = Supervisor(self.policy)
         self.closed = False
         self._busy = threading.Lock()
+        self._shelf = Shelf()
         self._owner: int | None = None
         self._execution: Execution | None = None
         self._aside = Aside(self.supervisor, Slots())
@@ -194,7 +196,7 @@ class Sandbox:
 
     def _send(self, state: State, values: dict[str, Any]) -> None:
         """Put values into the live state."""
-        cell, supervisor = Cell(None, pack(values)), self.supervisor
+        cell, supervisor = Cell(None, pack(values, self._shelf)), self.supervisor
         assert cell.parcel is not None
         supervisor.dirty = True
         try:
@@ -211,6 +213,8 @@ class Sandbox:
 
     def put(self, name: str, value: Any) -> None:
         """Copy a value in; what the sandbox does with it cannot change the caller's object.
+
+        A value that has not changed since it was put in under this name is compared only, and not copied again.
 
         Raises
         ------

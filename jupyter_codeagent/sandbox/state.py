@@ -163,10 +163,13 @@ class State:
 
     def give(self, parcel: Parcel) -> dict[str, str]:
         """Put values into the namespace; return those that could not be rebuilt, with the reason."""
-        self.wire.send({"op": "values", "values": parcel.index}, [parcel.fd])
-        failed = self.wait("received", seconds=UNPACK).get("failed")
-        pairs = failed.items() if isinstance(failed, dict) else ()
-        return {gate.bare(name, 100): gate.bare(reason, 300) for name, reason in pairs}
+        reasons: dict[str, str] = {}
+        for index, fd in parcel.loads():
+            self.wire.send({"op": "values", "values": index}, [fd])
+            failed = self.wait("received", seconds=UNPACK).get("failed")
+            pairs = failed.items() if isinstance(failed, dict) else ()
+            reasons |= {gate.bare(name, 100): gate.bare(reason, 300) for name, reason in pairs}
+        return reasons
 
     def question(self, kind: str, **content: Any) -> dict[str, Any]:
         """Return the answer to a question about code, as it comes; raises Gone if it takes too long."""

@@ -1,63 +1,52 @@
-"""Copies of the user's values for the sandbox: pickle protocol 5 in a sealed memory file (PEP 574).
-
-Values go in this way only. Nothing that comes out is ever unpickled.
-"""
+"""The user's values on their way into the sandbox: several copies as they are sent."""
 
 from __future__ import annotations
 
-import fcntl
-import os
-import pickle
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from jupyter_codeagent.errors import NotPlainData
+from jupyter_codeagent.packed import ALIGNED, Packed, Sealed, Shelf
+from jupyter_codeagent.packed import pack as pack_one
 
-SEALS = 0x1 | 0x2 | 0x4 | 0x8  # F_SEAL_SEAL, SHRINK, GROW, WRITE: a mapping can only be private
-F_ADD_SEALS = 1033
+Index = dict[str, tuple[tuple[int, int], list[tuple[int, int]]]]
 
 
-@dataclass
 class Parcel:
-    """Values ready to be sent: where each one's pickle and buffers lie in the sealed file."""
+    """Copies ready to be sent, any number of times.
 
-    fd: int
-    index: dict[str, tuple[tuple[int, int], list[tuple[int, int]]]]
+    Parameters
+    ----------
+    values : mapping
+        The copies, by name.
+    """
 
-    def __del__(self) -> None:
-        os.close(self.fd)
+    def __init__(self, values: Mapping[str, Packed]) -> None:
+        self.values = dict(values)
+
+    def loads(self) -> Iterator[tuple[Index, int]]:
+        """Yield descriptors of sealed files, with what lies where in each: a large value has a file of its own."""
+        small: list[tuple[int, memoryview]] = []
+        index: Index = {}
+        end = 0
+        for name, packed in self.values.items():
+            if isinstance(packed.content, Sealed):
+                yield {name: (packed.spans[0], packed.spans[1:])}, packed.content.fd
+                continue
+            spans = [(end + place, length) for place, length in packed.spans]
+            index[name] = spans[0], spans[1:]
+            small.append((end, memoryview(packed.content)))
+            end += -(-len(packed.content) // ALIGNED) * ALIGNED
+        if index:
+            file = Sealed(small)
+            yield index, file.fd
 
 
-def pack(values: dict[str, Any]) -> Parcel:
-    """Copy `values` into a sealed memory file.
+def pack(values: Mapping[str, Any], shelf: Shelf | None = None) -> Parcel:
+    """Copy `values`; those that are copies already, or unchanged since they came on the shelf, as they are.
 
     Raises
     ------
     NotPlainData
         For the first value that cannot be pickled.
     """
-    fd = os.memfd_create("values", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    parcel = Parcel(fd, {})
-    end = 0
-    for name, value in values.items():
-        buffers: list[pickle.PickleBuffer] = []
-        try:
-            head = pickle.dumps(value, protocol=5, buffer_callback=buffers.append)
-        except Exception as error:
-            # a class's own __reduce__ may raise anything
-            raise NotPlainData(name, f"it cannot be copied ({type(error).__name__}: {error})") from error
-        spans = []
-        for piece in [memoryview(head), *(buffer.raw() for buffer in buffers)]:
-            spans.append((end, piece.nbytes))
-            _write(fd, piece, end)
-            end += -(-piece.nbytes // 64) * 64
-        parcel.index[name] = (spans[0], spans[1:])
-    os.ftruncate(fd, max(end, 1))
-    fcntl.fcntl(fd, F_ADD_SEALS, SEALS)
-    return parcel
-
-
-def _write(fd: int, piece: memoryview, at: int) -> None:
-    done = 0
-    while done < piece.nbytes:
-        done += os.pwrite(fd, piece[done:], at + done)
+    return Parcel({name: pack_one(name, value, shelf=shelf) for name, value in values.items()})
