@@ -67,6 +67,13 @@ environment() {
 }
 EDITABLE=()
 
+# torch: its build without CUDA in .venv-test where there is one for this Python (200 MB); else its test is left out.
+torch() {
+  .venv-test/bin/python -c 'import torch' 2>/dev/null && return
+  say "Installing torch, for one test"
+  .venv-test/bin/python -m pip install --quiet --disable-pip-version-check 'torch==2.13.0+cpu' 2>/dev/null || say "No torch here: its test is left out"
+}
+
 # node_first: Node.js that is new enough, and npm, first on PATH: the system's, or else those of PyPI in .venv-node.
 # Wants .venv-test or another environment with hatchling first on PATH.
 node_first() {

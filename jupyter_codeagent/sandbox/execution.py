@@ -13,13 +13,14 @@ from select import POLLIN, poll
 
 from jupyter_codeagent.sandbox import gate
 from jupyter_codeagent.sandbox.policy import MIB, SandboxPolicy
-from jupyter_codeagent.sandbox.state import Gone, State, memory
+from jupyter_codeagent.sandbox.state import Gone, State, memory, stuck
 from jupyter_codeagent.trajectory import CodeError, Observation
 
 SHOW = 0.08  # seconds between two looks at a growing observation
 CROWDED = 0.5  # seconds at the process limit after which the process is ended
 DONE = 2**20  # bytes of the last message at most; past the output limit longer ones are not looked at
 WATCH = 0.1  # seconds between two looks at memory
+HANG = 1.5  # seconds after which a copy that waits for threads it does not have is ended
 AGAIN, GIVE_UP = 0.3, 0.7  # seconds after which an interrupt is repeated, and after which the process is killed
 WIDGETS = "Interactive widgets do not work in the sandbox; this is their text."
 KINDS = {ord("o"): "stdout", ord("e"): "stderr"}
@@ -71,8 +72,9 @@ class Execution:
         self.names: dict[str, str] = {}
         self.notes: list[str] = []
         self.over = self.died = self.fresh = False
+        self.hung = False  # it waited for threads that its copy of the state lacks
         self.late = 0
-        self.started = self.shown = self.watched = self.crowded = 0.0
+        self.started = self.shown = self.watched = self.crowded = self.moved = 0.0
         self.kills = oom_kills()
 
     def run(self, code: str, manner: Manner | None = None) -> Iterator[Observation]:
@@ -92,7 +94,7 @@ class Execution:
 
     def begin(self, code: str, manner: Manner | None = None) -> None:
         """Have the process execute `code`."""
-        self.started = self.shown = self.watched = self.crowded = time.monotonic()
+        self.started = self.shown = self.watched = self.crowded = self.moved = time.monotonic()
         try:
             self.state.wire.send({"op": "execute", "code": code, **asdict(manner or Manner())})
         except Gone:
@@ -179,7 +181,9 @@ class Execution:
             self.stop("TimedOut")
         if now - self.watched > WATCH:
             self.watched = now
-            self.count_processes(now, self.others())
+            pids = self.others()
+            self.count_processes(now, pids)
+            self.look_for_a_hang(now, pids)
         while self.signals and now >= self.signals[0]:
             self.signals.pop(0)
             if self.signals:
@@ -199,6 +203,14 @@ class Execution:
         else:
             return
         self.state.kill()
+
+    def look_for_a_hang(self, now: float, pids: list[int]) -> None:
+        """End a copy that waits for one of the threads that did not come along with it."""
+        if not self.state.suspect or not stuck(self.state.pid, alone=pids == [self.state.pid]):
+            self.moved = now
+        elif now - self.moved > HANG and not self.reason:
+            self.reason, self.hung = "Crashed", True
+            self.state.kill()
 
     def stop(self, reason: str) -> None:
         """Interrupt the code, the first time; a second call changes nothing."""
@@ -245,6 +257,8 @@ class Execution:
             return f"The code kept {self.policy.processes} processes busy, which is the limit; start fewer or raise it."
         if self.reason == "Interrupted":
             return "Stopped by the user."
+        if self.hung:
+            return "The process waited for a thread that a copy of its state does not have, and was ended."
         if code is not None and code < 0:
             known = -code in {int(number) for number in signal.Signals}
             name = f"{signal.Signals(-code).name} ({signal.strsignal(-code)})" if known else f"signal {-code}"

@@ -35,6 +35,9 @@ class SandboxPolicy:
     network : tuple of str
         Hosts that may be reached. This version has no way to let single hosts through, so anything but
         an empty tuple is refused.
+    checkpoints : int
+        Copies of states that are kept at most, with up to `memory` bytes of their own. The oldest ones beyond that are
+        ended; going back to one of them runs the earlier code again.
     min_tier : str
         The weakest isolation that is acceptable: "A" (bubblewrap) is the only one there is.
     files : tuple of str or Path
@@ -50,6 +53,7 @@ class SandboxPolicy:
     disk: int = 512 * MIB
     output: int = 10 * MIB
     cpus: int | None = None
+    checkpoints: int = 32
     network: tuple[str, ...] = ()
     min_tier: str = "A"
     files: tuple[str | Path, ...] = ()
@@ -67,12 +71,16 @@ class SandboxPolicy:
             )
         if self.min_tier != "A":
             raise SandboxUnavailable(f"No sandbox: min_tier is {self.min_tier!r}; only 'A' exists here.")
-        least = {"memory": 256 * MIB, "timeout": 0.1, "processes": 8, "disk": MIB, "output": 1024}
+        least = {"memory": 256 * MIB, "timeout": 0.1, "processes": 8, "disk": MIB, "output": 1024, "checkpoints": 1}
         for name, low in least.items():
             value = getattr(self, name)
             kind = (int, float) if name == "timeout" else int
             if not isinstance(value, kind) or isinstance(value, bool) or not low <= value < 2**62:
-                unit = {"timeout": "seconds", "processes": "processes and threads, a whole number"}
+                unit = {
+                    "timeout": "seconds",
+                    "processes": "processes and threads, a whole number",
+                    "checkpoints": "copy, a whole number",
+                }
                 said = f"{low:,} {unit.get(name, 'bytes, a whole number')}"
                 raise SandboxUnavailable(f"No sandbox: {name} is {value!r}; give at least {said}.")
         if self.cpus is not None and (type(self.cpus) is not int or self.cpus < 1):

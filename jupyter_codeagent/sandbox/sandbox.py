@@ -166,18 +166,17 @@ class Sandbox:
         with self._turn() as supervisor:
             said = len(supervisor.notes)
             supervisor.insure()
-            live = supervisor.ready()
-            if values:
-                self._send(live, values)
-            supervisor.dirty = supervisor.dirty or not inert(code)
-            execution = self._execution = Execution(live, self.policy, supervisor.users, supervisor.kernel_memory)
+            execution = self._begin(code, values)
             try:
-                for seen in execution.run(code, manner):
-                    if execution.over:
-                        self._settle(execution, Cell(code, manner=manner))
-                        yield replace(seen, notes=(*seen.notes, *supervisor.notes[said:]))
-                    else:
-                        yield seen
+                while not execution.over:
+                    for seen in execution.run(code, manner):
+                        if execution.over:
+                            self._settle(execution, Cell(code, manner=manner))
+                        if not execution.hung:
+                            noted = supervisor.notes[said:] if execution.over else ()
+                            yield replace(seen, notes=(*seen.notes, *noted))
+                    if execution.hung:  # what it did is undone, and does not count
+                        execution = self._begin(code, values)
             finally:
                 self._execution = None
                 if not execution.over:  # whoever asked did not wait for the end
@@ -186,13 +185,26 @@ class Sandbox:
                 elif execution.error is None:
                     supervisor.prepare()
 
+    def _begin(self, code: str, values: dict[str, Any] | None) -> Execution:
+        """Return an execution in the live state, which has a point to go back to."""
+        supervisor = self.supervisor
+        live = supervisor.ready()
+        if values:
+            self._send(live, values)
+        supervisor.dirty = supervisor.dirty or not inert(code)
+        self._execution = Execution(live, self.policy, supervisor.users, supervisor.kernel_memory)
+        return self._execution
+
     def _settle(self, execution: Execution, cell: Cell) -> None:
         """Leave a usable state behind: after a lost process, the one before the code."""
+        supervisor = self.supervisor
         if execution.died:
             with uninterrupted():
-                self.supervisor.restore(self.supervisor.safe)
+                if execution.hung:
+                    supervisor.end(supervisor.safe, "a copy waited for a thread that it did not have")
+                supervisor.restore(supervisor.safe)
         else:
-            self.supervisor.log.append(cell)
+            supervisor.log.append(cell)
 
     def _send(self, state: State, values: dict[str, Any]) -> None:
         """Put values into the live state."""
@@ -350,7 +362,8 @@ class Sandbox:
             return
         # it may be started, ended or replaced meanwhile
         with contextlib.suppress(OSError, AssertionError, AttributeError, KeyError):
-            if memory(supervisor.inside(), supervisor.hold()) > supervisor.hold():
+            used, hold = memory(supervisor.inside(), supervisor.hold()), supervisor.hold()
+            if used > hold and not supervisor.spare() and used > hold + self.policy.memory:
                 process.kill()
         if not self._busy.acquire(blocking=False):
             return

@@ -205,6 +205,21 @@ def sockets(p: Program) -> None:
 
 def shield(pid: int) -> bytes:
     """Return a filter that takes away every way to signal `pid` (as seen inside) or its group, or to move it."""
+    p = signalling()
+    p.jump(EQUAL, pid, "refuse")
+    p.jump(EQUAL, -pid, "refuse")
+    return refusing(p)
+
+
+def shield_all() -> bytes:
+    """Return a filter that takes away every way to signal or move a process but by 0, which is one's own group."""
+    p = signalling()
+    p.jump(EQUAL, 0, None, "refuse")
+    return refusing(p)
+
+
+def signalling() -> Program:
+    """Return the beginning of a filter that lets all but signals pass, and has loaded whom those are for."""
     call, p = machine().calls, Program()
     p.load(NUMBER)
     for name in (*SIGNALS, "sched_setaffinity"):
@@ -212,8 +227,11 @@ def shield(pid: int) -> bytes:
     p.give(ALLOW)
     p.label("look")
     p.load(ARGUMENT)
-    p.jump(EQUAL, pid, "refuse")
-    p.jump(EQUAL, -pid, "refuse")
+    return p
+
+
+def refusing(p: Program) -> bytes:
+    """Assemble a filter that goes on to allow, or else has jumped to refuse."""
     p.give(ALLOW)
     p.label("refuse")
     p.give(fail(errno.EPERM))

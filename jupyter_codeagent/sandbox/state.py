@@ -7,7 +7,7 @@ import base64
 import contextlib
 import json
 import os
-import re
+import platform
 import select
 import signal
 import socket
@@ -25,8 +25,8 @@ HANDSHAKE = 3.0  # seconds for a fork, or for any other request that executes no
 UNPACK = 120.0  # seconds for values to be rebuilt
 SOCKET, INODE = 2**18, 2**10  # bytes of the kernel's memory that one may take
 SHIELDS = 1200  # filters on one process; the kernel takes 32,768 instructions in all
+FUTEX = {"x86_64": "202", "aarch64": "98"}.get(platform.machine(), "")  # the call in which threads wait for a lock
 ROOM = 1.0  # seconds to wait for a free place under the process limit
-UNSAFE_THREADS = re.compile(r"polars|tokio")  # pools that hang in every fork made after their first use
 
 
 class Gone(Exception):
@@ -123,7 +123,9 @@ class State:
         self.pidfd = -1
         self.namespace = ""
         self.shields: frozenset[int] = parent.shields if parent else frozenset()
-        self.unsafe = False  # a fork of this process cannot be relied on
+        self.secluded: bool = parent.secluded if parent else False  # it can signal nobody
+        self.unsafe = ""  # why a fork of this process cannot be relied on, as the rest of "because ..."
+        self.suspect = False  # its parent had threads that it lacks: it may wait for one of them for ever
         for fd in self.pipes:
             os.set_blocking(fd, False)
 
@@ -141,7 +143,8 @@ class State:
             raise Gone("a new process is not in the sandbox")
         self.inner = int(inside[-1])
         # code can have asked to be called in every fork (os.register_at_fork): such a copy does not hold still
-        self.unsafe = self.unsafe or int(seen["Threads"]) > 1
+        if int(seen["Threads"]) > 1:
+            self.unsafe = self.unsafe or "something starts threads in each copy"
 
     def wait(self, *ops: str, seconds: float = HANDSHAKE) -> dict[str, Any]:
         """Return the next reply named one of `ops`; everything else that arrives is dropped."""
@@ -220,27 +223,32 @@ class State:
 
     def greet(self, answer: dict[str, Any]) -> None:
         """Wait for the first word of a new process; `answer` is what its parent said."""
-        threads = answer.get("threads")
-        names = [str(name) for name in threads] if isinstance(threads, list) else []
-        self.unsafe = any(UNSAFE_THREADS.search(name) for name in names) or (
-            self.parent is not None and self.parent.unsafe
-        )
+        hazards = answer.get("hazards")
+        parent = self.parent
+        self.unsafe = gate.bare("; ".join(map(str, hazards)), 300) if isinstance(hazards, list) else "it is not known"
+        self.unsafe = self.unsafe or (parent.unsafe if parent is not None else "")
+        self.suspect = answer.get("threads") != 1 or (parent is not None and parent.suspect)
         self.wait("hello")
         self.identify()
 
     def shield(self, others: Sequence[State]) -> None:
         """Take away this process's ways to signal `others`, for good; raises Gone if the kernel says it is not so.
 
-        A process and those forked from it can have `SHIELDS` of them; the supervisor says so when they are used up.
+        A process and those forked from it can have `SHIELDS` such filters. The one that follows, the last, takes away
+        all ways to signal processes by their numbers.
         """
         missing = [other.inner for other in others if other.inner not in self.shields and other is not self]
-        missing = missing[: max(0, SHIELDS - len(self.shields))]
+        single = missing[: max(0, SHIELDS - len(self.shields))]
+        filters = [seccomp.shield(pid) for pid in single]
+        if len(missing) > len(single) and not self.secluded:
+            filters.append(seccomp.shield_all())
         before = status(self.pid).get("Seccomp_filters")
-        self.ask("protect", "protected", filters=[base64.b64encode(seccomp.shield(pid)).decode() for pid in missing])
+        self.ask("protect", "protected", filters=[base64.b64encode(program).decode() for program in filters])
         after = status(self.pid).get("Seccomp_filters")
-        if before is not None and after is not None and int(after) < int(before) + len(missing):
+        if before is not None and after is not None and int(after) < int(before) + len(filters):
             raise Gone("a filter was not loaded")
-        self.shields |= frozenset(missing)
+        self.shields |= frozenset(single)
+        self.secluded = self.secluded or len(filters) > len(single)
 
     @property
     def alive(self) -> bool:
@@ -312,6 +320,27 @@ def descendants(pid: int) -> list[int]:
             if _view(child):
                 found.append(child)
     return found
+
+
+def stuck(pid: int, alone: bool) -> bool:
+    """Say whether every thread of `pid` waits, without a limit of time, for another one: nobody is left to end that.
+
+    `alone` is to be false where further processes may hold a lock that is shared with them.
+    """
+    try:
+        tasks = os.listdir(f"/proc/{pid}/task")
+        calls = [Path(f"/proc/{pid}/task/{task}/syscall").read_text().split() for task in tasks]
+    except OSError:  # it ended meanwhile, or may not be looked at
+        return False
+    return bool(calls) and all(_waits(call, alone) for call in calls)
+
+
+def _waits(call: Sequence[str], alone: bool) -> bool:
+    """Say whether a thread is in futex(2); that takes an address, an operation, a value, and a time limit."""
+    if len(call) < 5 or call[0] != FUTEX or int(call[4], 16) != 0:
+        return False
+    operation = int(call[2], 16)
+    return operation & 0x7F in (0, 9) and (alone or bool(operation & 0x80))  # waiting; and in its own process
 
 
 def _children(pid: int) -> list[int]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import operator
 import os
 import signal
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +18,7 @@ from jupyter_codeagent.sandbox import gate, probe, seccomp
 from jupyter_codeagent.sandbox.execution import Execution, Manner
 from jupyter_codeagent.sandbox.launch import end, launch, memory_file
 from jupyter_codeagent.sandbox.layer import Files, Layer
-from jupyter_codeagent.sandbox.policy import SandboxPolicy
+from jupyter_codeagent.sandbox.policy import MIB, SandboxPolicy
 from jupyter_codeagent.sandbox.shelter import uninterrupted
 from jupyter_codeagent.sandbox.state import HANDSHAKE, SHIELDS, Full, Gone, State, descendants, kernel_memory, readable
 from jupyter_codeagent.sandbox.values import Parcel
@@ -24,8 +26,8 @@ from jupyter_codeagent.sandbox.values import Parcel
 START = 60.0  # seconds for the interpreter and IPython to load; a cold disk is slow
 ADDRESSES = 64 * 2**30  # bytes of address space beyond the memory limit: bounds page tables, which nothing else counts
 SPENT = (
-    f"{SHIELDS} copies were made from one line of states, so code can now end newer ones (they are then made again by "
-    "running the earlier code); reset the sandbox for a new start."
+    f"{SHIELDS} states were kept one after the other, so code cannot send signals to processes any more, even its own; "
+    "go back to an earlier checkpoint or reset the sandbox for a new start."
 )
 KEPT = 2  # times the disk limit: what is kept of all states' files
 SWEEPS = 200  # rounds of killing what an attempt left behind, before the whole sandbox is replaced
@@ -44,10 +46,12 @@ class Cell:
 class Point:
     """The state at one moment: a frozen process, and what led there."""
 
-    state: State | None  # None: the process cannot be used, the log can
+    state: State | None  # None: there is no process, but the log
     log: tuple[Cell, ...]
     uses: int = 0
     files: Files | None = None  # None: they could not be kept
+    why: str = ""  # why there is no process, as the rest of "because ..."
+    base: Point | None = None  # the point from which the log would be run, kept for that
 
     @property
     def usable(self) -> bool:
@@ -82,6 +86,7 @@ class Supervisor:
         self.log: list[Cell] = []
         self.begun: State | None = None  # a copy of the live state that was asked for and not yet waited for
         self.dying: list[State] = []  # killed, and to be buried once they have ended
+        self.guard = threading.Lock()  # held while points lose their processes: the spawner's thread ends some, too
 
     # -- starting and ending ----------------------------------------------------------------------
 
@@ -200,29 +205,94 @@ class Supervisor:
             return self.safe
         self.bury()
         with uninterrupted():
-            point = Point(self.freeze(live), tuple(self.log), files=self.kept_files())
+            point = Point(None, tuple(self.log), files=self.kept_files())
+            point.state, point.why = self.freeze(live)
+            if point.state is None and (base := self.nearest(point)) is not self.origin:
+                point.base = base
+                base.uses += 1
             self.points.append(point)
             self.swap(point)
+            self.trim()
         return point
 
-    def freeze(self, live: State) -> State | None:
-        """Return a frozen copy of the live state, or None where no copy can be relied on."""
-        state: State | None = None
+    def freeze(self, live: State) -> tuple[State | None, str]:
+        """Return a frozen copy of the live state, or None where no copy can be relied on, and why."""
         begun, self.begun = self.begun, None
         try:
-            state = live.fork(begun)
-            live.shield([state])
+            state = self.copy(live, begun)
         except (Gone, gate.Violation) as error:
             if not isinstance(error, Full):
                 live.kill()  # it does not do as it is told: what led to it runs again
-            self.notes.append("This state cannot be kept as a copy; going back to it runs the earlier code again.")
-        if state is not None and (state.unsafe or not live.alive):
+            return None, str(error)
+        if state.unsafe or not live.alive:
             state.kill()
             state.bury()
-            state = None
-        if len(live.shields) == SHIELDS and SPENT not in self.notes:
+            return None, state.unsafe or "its process ended"
+        if live.secluded and SPENT not in self.notes:
             self.notes.append(SPENT)
+        return state, ""
+
+    def copy(self, live: State, begun: State | None) -> State:
+        """Return a copy of the live state that this cannot signal; where there is no room, instead of older ones."""
+        while True:
+            try:
+                state = live.fork(begun)
+                break
+            except Full:
+                oldest = next((point for point in self.points if point.usable and point is not self.safe), None)
+                if oldest is None:
+                    raise
+                begun = None
+                self.end(oldest, f"no more than {self.policy.processes} processes are allowed")
+                self.bury()
+        try:
+            live.shield([state])
+        except (Gone, gate.Violation):
+            state.kill()
+            state.bury()
+            raise
         return state
+
+    def nearest(self, point: Point) -> Point:
+        """Return the point with a process from which the least code leads to `point`; at best itself."""
+        best = self.origin
+        for other in self.points:
+            longer = len(best.log) < len(other.log) <= len(point.log)
+            if other.usable and (other is point or longer) and all(map(operator.is_, other.log, point.log)):
+                best = other
+        return best
+
+    def trim(self) -> None:
+        """End the oldest copies where there are more than the policy allows."""
+        most = max(1, min(self.policy.checkpoints, self.policy.processes // 2))
+        kept = [point for point in self.points if point.state is not None]
+        for point in kept[: max(0, len(kept) - most)]:
+            self.end(point, f"no more than {most} copies are kept")
+        for point in kept:
+            if not point.usable and point.state is not None:
+                self.end(point, point.why or "its process ended")
+
+    def end(self, point: Point, why: str) -> None:
+        """End the process of a point that stays one to go back to, by running its log."""
+        with self.guard:
+            point.why = why
+            if point.state is not None:
+                point.state.kill(wait=False)
+                self.dying.append(point.state)
+                point.state = None
+
+    def spare(self) -> bool:
+        """End the oldest copy, for the memory that it takes; False if there is none but the newest.
+
+        The only method for another thread than the one whose turn it is.
+        """
+        with self.guard:
+            for point in list(self.points):
+                if point.usable and point is not self.safe and point.state is not None:
+                    point.state.kill(wait=False)
+                    point.why = f"copies took more than {self.policy.memory // MIB:,} MiB of memory"
+                    return True
+        return False
 
     def kept_files(self) -> Files | None:
         """Return the files as they are now, or None, with a note, where they cannot be kept."""
@@ -273,19 +343,24 @@ class Supervisor:
         self.release(old)
 
     def hold(self) -> int:
-        """Return how many bytes the limits allow all processes together, copies of states included."""
-        return self.policy.memory * (2 + len(self.points))
+        """Return how many bytes the limits allow all processes together: the live state's, and as much for copies."""
+        return self.policy.memory * 2
 
     def release(self, point: Point) -> None:
         """Count one user of `point` less; without users its process ends."""
         point.uses -= 1
         if point.uses > 0 or point not in self.points:
             return
-        self.points.remove(point)
-        if point.state is not None:
-            point.state.kill(wait=False)  # also called while the live state executes: nothing may be asked of it now
-            self.dying.append(point.state)
-            point.state = None
+        with self.guard:
+            self.points.remove(point)
+            if point.state is not None:
+                # also called while the live state executes: nothing may be asked of it now
+                point.state.kill(wait=False)
+                self.dying.append(point.state)
+                point.state = None
+        base, point.base = point.base, None
+        if base is not None:
+            self.release(base)
 
     def restore(self, point: Point) -> None:
         """Make the live state that of `point`, and end every process that is no known state."""
@@ -301,28 +376,43 @@ class Supervisor:
             self.bury()
             if self.kernel_memory() > self.policy.memory // 2:
                 raise Gone("its folders are full of files")
-            self.restore_files(point if point.usable else self.origin)  # what is done again writes them again
-            self.log = self.bring_up(point)
+            self.log = self.bring_up(point, files=True)
         except (Gone, gate.Violation) as error:
             self.log = self.rebuild(point.log, f"A state was lost ({error})")
         if point is not self.safe:
             self.swap(point)
         self.dirty = len(self.log) < len(point.log)
 
-    def bring_up(self, point: Point) -> list[Cell]:
-        """Make a copy of `point` the live state, leaving what was live alone; return what led to it."""
-        if point.usable:
-            assert point.state is not None
-            self.activate(point.state.fork())
+    def bring_up(self, point: Point, files: bool = False) -> list[Cell]:
+        """Make a copy of `point` the live state, leaving what was live alone; return what led to it.
+
+        With `files`, they are made those of `point` too; no code may be running then.
+        """
+        while True:
+            base = self.nearest(point)
+            if base.state is None or not base.usable:
+                raise Gone("the first process ended")
+            if files:
+                self.restore_files(base)  # what is done again writes the others again
+            try:
+                self.activate(base.state.fork())
+                return self.finish(base, point)
+            except Full:
+                raise
+            except (Gone, gate.Violation) as error:
+                if base is self.origin:
+                    raise
+                self.end(base, f"a copy of it was of no use ({error})")
+
+    def finish(self, base: Point, point: Point) -> list[Cell]:
+        """Do in a fresh copy of `base` what is missing for it to be `point`."""
+        missing = point.log[len(base.log) :]
+        if base is point or not missing:
             return list(point.log)
-        if self.zygote is None or point is self.origin:
-            raise Gone("the first process ended")
-        self.activate(self.zygote.fork())
-        done = self.remake(point.log)
-        self.notes.append(
-            f"Going back ran {len(point.log)} pieces of earlier code again: no copy of that state could be kept."
-        )
-        return done
+        done = self.remake(base, missing)
+        pieces = "1 piece" if len(missing) == 1 else f"{len(missing)} pieces"
+        self.notes.append(f"Going back ran {pieces} of earlier code again, because {point.why or 'a copy was lost'}.")
+        return [*base.log, *done]
 
     def activate(self, state: State) -> None:
         """Make `state` the live one, unable to signal the others."""
@@ -341,22 +431,24 @@ class Supervisor:
             self.launch()
             assert self.zygote is not None
             self.activate(self.zygote.fork())
-            done = self.remake(log)
+            done = self.remake(self.origin, log)
         except (SandboxUnavailable, Gone, gate.Violation) as error:
             raise SandboxDied(f"{why}, and a new sandbox could not be started: {error}") from error
         again = f" and {len(done)} pieces of earlier code ran again" if done else ""
         self.notes.append(f"{why}; a new sandbox was started{again}.")
         return done
 
-    def remake(self, log: Sequence[Cell]) -> list[Cell]:
-        """Do again in a pristine live state what led to a state; return it without what ended its process this time."""
+    def remake(self, base: Point, log: Sequence[Cell]) -> list[Cell]:
+        """Do again in a live state that is as `base` what followed; return that without what ended its process."""
         done = list(log)
         while (deadly := self.replay(done)) is not None:
-            done.remove(deadly)
+            done = [cell for cell in done if cell is not deadly]
             self.notes.append("A piece of earlier code ended its process when it was run again, and was left out.")
-            assert self.zygote is not None
             self.sweep()
-            self.activate(self.zygote.fork())
+            if base.state is None:
+                raise Gone("a copy was lost")
+            self.restore_files(base)
+            self.activate(base.state.fork())
         return done
 
     def replay(self, log: Sequence[Cell]) -> Cell | None:
@@ -372,6 +464,8 @@ class Supervisor:
                 if execution.died:
                     live, self.live = self.live, None
                     live.bury()
+                    if execution.hung:
+                        raise Gone("it waited for a thread that it does not have")
                     return cell
         return None
 

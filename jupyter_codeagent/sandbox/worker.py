@@ -23,7 +23,6 @@ import io
 import json
 import linecache
 import os
-import queue
 import re
 import resource
 import select
@@ -50,6 +49,7 @@ CELL = re.compile(r"<ipython-input-(\d+)-\w+>")
 
 libc = ctypes.CDLL(None, use_errno=True)
 dumps, loads = json.dumps, json.loads  # the code may replace those of the module
+active, alive = threading.active_count, threading.enumerate
 
 
 def beside(name: str) -> Any:
@@ -63,7 +63,7 @@ def beside(name: str) -> Any:
     return module
 
 
-receiver, packer, questions = beside("receiver"), beside("packer"), beside("questions")
+forking, receiver, packer, questions = map(beside, ("forking", "receiver", "packer", "questions"))
 restorer = beside("restorer")
 
 
@@ -86,7 +86,10 @@ class Channel:
         self.frame(b"j", dumps(message, allow_nan=False).encode())
 
     def frame(self, kind: bytes, payload: bytes) -> None:
-        self.socket.sendall(kind + struct.pack(">I", len(payload)) + payload)
+        try:
+            self.socket.sendall(kind + struct.pack(">I", len(payload)) + payload)
+        except (BrokenPipeError, ConnectionResetError):
+            os._exit(0)  # the supervisor is gone, and so are we
 
     def receive(self) -> dict[str, Any]:
         """Return the next request; its descriptors are in `self.fds`. Ends the process when nobody is there."""
@@ -161,6 +164,7 @@ class Worker:
         self.text_cap = TEXT_CAP
         self.executed = False  # this very process has run code
         self.earlier: set[int | None] = set()  # threads that were there before the cell
+        self.copies: set[int] = set()  # the children that are forks of ours
 
     # -- the zygote -----------------------------------------------------------------------------
 
@@ -327,23 +331,26 @@ class Worker:
 
     def fork(self, fds: list[int]) -> None:
         self.reap([])
-        before_fork()
-        threads = sorted({comm(task) for task in os.listdir("/proc/self/task")})
-        running = threading.active_count() - 1
+        hazards = self.hazards()
+        running = active() - 1
+        threads = len(os.listdir("/proc/self/task"))
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # Python 3.12 and later warn of threads, which `before_fork` sees to
+                warnings.simplefilter("ignore")  # Python 3.12 and later warn of threads, which `hazards` sees to
                 child = os.fork()
         except OSError as error:  # ended processes count until the kernel has cleared them away
             child = -1
-            threads = [str(error)]
+            hazards = [str(error)]
         if child:
+            self.copies.add(child)
             for fd in fds:
                 os.close(fd)
-            self.channel.send({"op": "forked" if child > 0 else "refused", "threads": threads, "running": running})
+            said = {"hazards": hazards, "running": running, "threads": threads}
+            self.channel.send({"op": "forked" if child > 0 else "refused", **said})
             return
         self.channel.socket.close()
         self.pid, self.executed = os.getpid(), False
+        self.copies = set()
         os.setsid()
         fds = [move_up(fd) for fd in fds]  # the code may have closed 1 and 2, whose numbers are then given anew
         self.channel = Channel(fds[0])
@@ -351,10 +358,18 @@ class Worker:
             os.dup2(source, target)
             os.close(source)
         self.lock = threading.RLock()
-        after_fork()
+        forking.after()
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         libc.prctl(PR_SET_DUMPABLE, 0)
         self.channel.send({"op": "hello"})
+
+    def hazards(self) -> list[str]:
+        """Do before a fork what can be done for the copy, and say what would be wrong with it."""
+        try:
+            forking.before()
+            return [cut(hazard, 200) for hazard in forking.hazards(self.copies)]
+        except Exception as error:  # noqa: BLE001 - the code may have put anything in the place of what is used there
+            return [f"it cannot be looked at ({type(error).__name__})"]
 
     def protect(self, filters: list[str]) -> None:
         """Take away this process's ways to signal others, for good."""
@@ -376,6 +391,7 @@ class Worker:
             with contextlib.suppress(ChildProcessError):
                 while (ended := os.waitpid(target, os.WNOHANG))[0]:
                     code = os.waitstatus_to_exitcode(ended[1]) if ended[0] in pids else code
+                    self.copies.discard(ended[0])
         return code
 
     def receive_values(self, index: dict[str, Any], fd: int) -> None:
@@ -389,7 +405,7 @@ class Worker:
     def execute(self, request: dict[str, Any]) -> None:
         """Run a cell and send what it does; the last message is ``done``."""
         self.caught, self.executed = None, True
-        self.earlier = {thread.ident for thread in threading.enumerate() if thread is not threading.main_thread()}
+        self.earlier = {thread.ident for thread in alive() if thread is not threading.main_thread()}
         before = {name: id(value) for name, value in self.shell.user_ns.items()}
         names: dict[str, str] = {}
         try:
@@ -489,48 +505,11 @@ class Worker:
         return {name: describe(space[name]) for name in fresh[:40] if name in space and name not in ("In", "Out")}
 
 
-def comm(task: str) -> str:
-    """Return the name of one of this process's threads."""
-    try:
-        with open(f"/proc/self/task/{task}/comm") as file:
-            return file.read().strip()
-    except OSError:
-        return ""
-
-
 def move_up(fd: int) -> int:
     """Give a descriptor a number that is none of the standard ones."""
     moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 10)
     os.close(fd)
     return moved
-
-
-def before_fork() -> None:
-    """Have OpenMP runtimes end their pools; both sides build them anew (OpenMP 5.0, omp_pause_resource_all)."""
-    with open("/proc/self/maps") as file:
-        libraries = {line.split()[-1] for line in file if "omp" in line and ".so" in line}
-    for library in libraries:
-        if os.path.basename(library).startswith(("libgomp", "libiomp", "libomp")):
-            with contextlib.suppress(OSError, AttributeError):
-                ctypes.CDLL(library).omp_pause_resource_all(2)
-
-
-def after_fork() -> None:
-    """Give thread pools a new start: their threads did not come along."""
-    module = sys.modules.get("concurrent.futures.thread")
-    if module:
-        # each worker thread holds a weak reference to its pool as its first argument
-        references = [thread._args[0] for thread in list(module._threads_queues) if getattr(thread, "_args", None)]
-        for pool in {id(p): p for p in (reference() for reference in references) if p is not None}.values():
-            pool._threads.clear()
-            pool._idle_semaphore = threading.Semaphore(0)
-            pool._work_queue = queue.SimpleQueue()
-            pool._shutdown_lock = threading.Lock()
-        module._threads_queues.clear()
-    loky = sys.modules.get("joblib.externals.loky.reusable_executor")
-    if loky:
-        loky._executor = None  # type: ignore[attr-defined]
-        loky._executor_kwargs = None  # type: ignore[attr-defined]
 
 
 def frames_of(error: Any) -> list[dict[str, Any]]:
@@ -584,4 +563,8 @@ def describe(value: Any) -> str:
 
 
 if __name__ == "__main__":
-    Worker(int(sys.argv[1])).serve()
+    try:
+        Worker(int(sys.argv[1])).serve()
+    except BaseException:  # noqa: BLE001 - what the code wants done at the end of the interpreter is not done in a copy
+        traceback.print_exc()
+        os._exit(1)
