@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from jupyter_codeagent.sandbox import Checkpoint as Checkpoint
     from jupyter_codeagent.sandbox import Sandbox as Sandbox
     from jupyter_codeagent.sandbox import SandboxPolicy as SandboxPolicy
+    from jupyter_codeagent.sandbox.remote import RemoteSandbox as RemoteSandbox
     from jupyter_codeagent.trajectory import Action as Action
     from jupyter_codeagent.trajectory import Attempt as Attempt
     from jupyter_codeagent.trajectory import Observation as Observation
@@ -30,6 +31,7 @@ _HOMES = {
     "models": ["get_model", "ScriptedModel"],
     "notebook": ["save_notebook"],
     "sandbox": ["Sandbox", "SandboxPolicy", "Checkpoint", "Candidate"],
+    "sandbox.remote": ["RemoteSandbox"],
     "trajectory": ["Action", "Attempt", "Observation", "Trajectory"],
     "verify": ["verify_notebook"],
 }

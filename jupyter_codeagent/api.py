@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jupyter_codeagent.agent import Agent, Model
 from jupyter_codeagent.candidates import MOST
@@ -20,6 +20,9 @@ from jupyter_codeagent.sandbox import Sandbox, SandboxPolicy
 from jupyter_codeagent.sandbox.workspace import too_wide
 from jupyter_codeagent.trajectory import Check, Trajectory
 from jupyter_codeagent.variables import literal
+
+if TYPE_CHECKING:
+    from jupyter_codeagent.sandbox.remote import RemoteSandbox
 
 
 def solve(
@@ -34,7 +37,7 @@ def solve(
     tests: Sequence[str | Path] = (),
     context: str = "",
     policy: SandboxPolicy | None = None,
-    sandbox: Sandbox | None = None,
+    sandbox: Sandbox | RemoteSandbox | None = None,
     timeout: float | None = None,
 ) -> Trajectory:
     """Have a model solve `task` in a sandbox, and return everything that was tried.
@@ -63,7 +66,7 @@ def solve(
         More that the model should know.
     policy : SandboxPolicy or None
         What the sandbox may do. None: the defaults, with the current folder as working folder.
-    sandbox : Sandbox or None
+    sandbox : Sandbox, RemoteSandbox or None
         A running sandbox, whose state goes on; it is left open. None: a new one, closed afterwards.
     timeout : float or None
         Seconds that one execution may take. None: as the policy says.
@@ -164,7 +167,7 @@ def prepared(
     tests: Sequence[str | Path] = (),
     context: str = "",
     policy: SandboxPolicy | None = None,
-    sandbox: Sandbox | None = None,
+    sandbox: Sandbox | RemoteSandbox | None = None,
     timeout: float | None = None,
 ) -> Iterator[tuple[Agent, Trajectory]]:
     """Give an agent and the trajectory it is to run, for callers who want to watch.
@@ -212,7 +215,9 @@ def _chosen(model: str | Model | Callable[[], Model] | None, folder: Path | None
     return chosen
 
 
-def _check_arguments(task: str, policy: SandboxPolicy | None, sandbox: Sandbox | None, timeout: float | None) -> None:
+def _check_arguments(
+    task: str, policy: SandboxPolicy | None, sandbox: Sandbox | RemoteSandbox | None, timeout: float | None
+) -> None:
     if not task.strip():
         raise WrongUse("The task is empty; say what is wanted in plain language.")
     if sandbox is not None and (policy is not None or timeout is not None):
@@ -225,7 +230,9 @@ def _check_number(name: str, value: int, most: int | None = None) -> None:
         raise WrongUse(f"{name} is {value!r}; give a whole number {wanted}.")
 
 
-def _agent(model: Model, sandbox: Sandbox, variables: Mapping[str, Any], trajectory: Trajectory) -> Agent:
+def _agent(
+    model: Model, sandbox: Sandbox | RemoteSandbox, variables: Mapping[str, Any], trajectory: Trajectory
+) -> Agent:
     for name, value in variables.items():
         sandbox.put(name, value)
     sandbox.start()

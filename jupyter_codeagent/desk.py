@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from jupyter_core.paths import jupyter_data_dir
 
@@ -28,6 +28,9 @@ from jupyter_codeagent.sandbox import Sandbox, SandboxPolicy
 from jupyter_codeagent.tasks import Tasks
 from jupyter_codeagent.trajectory import Attempt, Observation, Trajectory
 from jupyter_codeagent.user import User
+
+if TYPE_CHECKING:
+    from jupyter_codeagent.sandbox.remote import RemoteSandbox
 
 
 class DescribedModel(Model, Protocol):
@@ -83,7 +86,7 @@ class Desk:
         self._start: Kept | None = None  # the state before the latest task,
         self._started: Trajectory | None = None  # which is this one
         self._shut = False
-        self._sandbox: Sandbox | None = None
+        self._sandbox: Sandbox | RemoteSandbox | None = None
         self._passing: Passing | None = None
         self.since = 0.0  # when the sandbox copied the working folder
         self.delivered: dict[str, str] = {}  # hashes of files copied in since
@@ -105,7 +108,7 @@ class Desk:
         return Keys(os.environ)
 
     @property
-    def running(self) -> Sandbox | None:
+    def running(self) -> Sandbox | RemoteSandbox | None:
         """The sandbox, if there is one."""
         return self._sandbox
 
@@ -122,7 +125,7 @@ class Desk:
         seconds = timeout or self.settings.timeout
         if self._sandbox is None or self._passing is None:
             policy = SandboxPolicy(folder or self.user.folder, memory=self.settings.memory)
-            fresh = Sandbox(policy)
+            fresh = self._made(policy)
             self.since, self.delivered = time.time(), {}
             fresh.start()
             if self._shut:  # meanwhile, by another thread
@@ -133,6 +136,14 @@ class Desk:
         self._passing.keys = self.keys
         self._sandbox.policy = replace(self._sandbox.policy, timeout=seconds)
         return self._passing
+
+    def _made(self, policy: SandboxPolicy) -> Sandbox | RemoteSandbox:
+        """Return a new sandbox, here or behind the Jupyter server that is configured."""
+        if not self.settings.gateway:
+            return Sandbox(policy)
+        from jupyter_codeagent.sandbox.remote import RemoteSandbox
+
+        return RemoteSandbox(self.settings.gateway, policy)
 
     def close(self) -> None:
         """End the sandbox; the next task starts a new one, with the working folder as it is then."""

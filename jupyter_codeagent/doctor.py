@@ -18,7 +18,7 @@ from pathlib import Path
 from jupyter_codeagent.errors import CodeAgentError, ModelError, UnknownModel
 from jupyter_codeagent.models import credentials, get_model, manage, weights
 from jupyter_codeagent.models.endpoint import Endpoint
-from jupyter_codeagent.sandbox import Sandbox, SandboxPolicy
+from jupyter_codeagent.sandbox import Sandbox, SandboxPolicy, gateway
 from jupyter_codeagent.sandbox.launch import bubblewrap, interpreter_paths
 
 MIB = 2**20
@@ -100,7 +100,7 @@ def diagnose(model: str | None = None, only: str = "", offline: bool = False) ->
     """
     found: list[Finding] = []
     if only != "model":
-        found += [_python(), *_sandbox()]
+        found += [_python(), *_sandbox(), *_gateway(offline)]
     if only != "sandbox":
         chosen = list(_model(model, offline))
         remote = any(f.name == "key" for f in chosen)
@@ -131,6 +131,22 @@ def _sandbox() -> Iterator[Finding]:
             yield from _limits(sandbox)
     except CodeAgentError as error:
         yield _namespaces(error)
+
+
+def _gateway(offline: bool) -> Iterator[Finding]:
+    """Say whether the Jupyter server that is to host sandboxes can; where none is configured, nothing."""
+    url = os.environ.get(gateway.URL, "")
+    if not url:
+        return
+    try:
+        server = gateway.Gateway.at(url, os.environ.get(gateway.TOKEN, ""))
+        if not offline:
+            server.check(gateway.KERNEL)
+    except CodeAgentError as error:
+        yield _failed("gateway", error)
+        return
+    said = "was not asked" if offline else f"answers and has the kernel {gateway.KERNEL}"
+    yield Finding("gateway", True, f"{server.place} {said}; sandboxes of notebooks start there")
 
 
 def _failed(name: str, error: CodeAgentError) -> Finding:

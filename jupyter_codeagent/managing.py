@@ -78,6 +78,8 @@ class Managing:
         desk, settings = self.desk, self.desk.settings
         model = settings.model or next((t.model for t in reversed(desk.tasks.trajectories) if t.model), "")
         where = f"running, tier {desk.running.tier}" if desk.running else "not started"
+        if settings.gateway_place:
+            where += f" (at {settings.gateway_place})"
         lines = [
             f"Sandbox: {where}; {settings.memory / 2**30:g} GB of memory, {settings.timeout:g} s per execution.",
             f"Model: {model or 'chosen at the first task'}.",

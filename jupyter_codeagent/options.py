@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import shlex
 from typing import Any, NoReturn
+from urllib.parse import urlsplit
 
-from traitlets import Bool, Enum, Float, Integer, Unicode
+from traitlets import Bool, Enum, Float, Integer, Unicode, default
 from traitlets.config import Configurable
 
 from jupyter_codeagent.candidates import MOST
@@ -28,6 +30,10 @@ class CodeAgent(Configurable):
     memory = Integer(2 * 2**30, min=2**28, help="Bytes of memory for the sandbox; used when it starts.").tag(
         config=True
     )
+    gateway = Unicode(
+        help="Address of a Jupyter server that hosts the sandbox; its token is JUPYTER_CODEAGENT_GATEWAY_TOKEN in the "
+        "environment. Empty: on this machine. Used when it starts."
+    ).tag(config=True)
     show_costs = Bool(True, help="Show tokens and US dollars.").tag(config=True)
     unattended = Enum(
         ["replay", "ask"],
@@ -35,6 +41,15 @@ class CodeAgent(Configurable):
         help="Where nobody can be asked (nbclient, papermill): replay solved cells only, or ask the model as well. "
         "JUPYTER_CODEAGENT_RUN=1 in the environment means ask.",
     ).tag(config=True)
+
+    @default("gateway")
+    def _gateway_of_environment(self) -> str:
+        return os.environ.get("JUPYTER_CODEAGENT_GATEWAY_URL", "")
+
+    @property
+    def gateway_place(self) -> str:
+        """Host and port of the gateway, to be shown; empty where none is configured."""
+        return urlsplit(self.gateway).netloc.rpartition("@")[2] if self.gateway else ""
 
 
 class _Parser(argparse.ArgumentParser):

@@ -144,7 +144,9 @@ class Solving:
         ending = f"the variables by name and type, and the first rows or lines of {looks}"
         if not looks:
             ending = "and the variables by name and type"
-        return f"{model.describe()} It is told the task, the cells above, {ending}."
+        said = f"{model.describe()} It is told the task, the cells above, {ending}."
+        place = self.desk.settings.gateway_place
+        return said + (f" The sandbox is at {place}: code, variables and small files go there." if place else "")
 
     # -- in the cell ------------------------------------------------------------------------------
 

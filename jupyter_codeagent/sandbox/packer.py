@@ -180,7 +180,11 @@ class Packer:
                 return form
         if isinstance(value, tuple) and hasattr(kind, "_fields"):
             return self.forms[tuple]
-        for module, name, form in (("PIL.Image", "Image", self.picture), ("matplotlib.figure", "Figure", self.figure)):
+        for module, name, form in (
+            ("PIL.Image", "Image", self.picture),
+            ("matplotlib.figure", "Figure", self.figure),
+            ("IPython.core.display", "Image", self.displayed),
+        ):
             if isinstance(value, getattr(sys.modules.get(module), name, ())):
                 return form
         raise Refused(f"it is or holds an object of type {kind.__name__}, which is not plain data")
@@ -226,6 +230,12 @@ class Packer:
         buffer = io.BytesIO()
         value.savefig(buffer, format="png")
         return {"kind": "png", "part": self.part(buffer.getvalue())}
+
+    def displayed(self, value: Any) -> Any:
+        """Return the PNG that IPython displays, which is also how a picture comes out of a sandbox."""
+        if type(value.data) is not bytes or not value.data.startswith(b"\x89PNG"):
+            raise Refused("it is or holds a picture that is no PNG")
+        return {"kind": "png", "part": self.part(value.data)}
 
     # -- numpy ------------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ import os
 import pytest
 
 from jupyter_codeagent.sandbox import Sandbox, SandboxPolicy
+from tests.sandbox.servers import Server
 
 MIB = 2**20
 
@@ -48,3 +49,14 @@ def descriptors():
     before = len(os.listdir("/proc/self/fd"))
     yield
     assert len(os.listdir("/proc/self/fd")) <= before
+
+
+@pytest.fixture(scope="session")
+def jupyter_server(tmp_path_factory):
+    """A second Jupyter server on this machine, which hosts sandboxes."""
+    server = Server(tmp_path_factory.mktemp("server"))
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
