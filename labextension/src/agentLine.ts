@@ -33,6 +33,9 @@ export function agentCell(task: string, options: IAskOptions): string {
   if (options.attempts) {
     words.push('--attempts', String(options.attempts));
   }
+  if (options.candidates) {
+    words.push('--candidates', String(options.candidates));
+  }
   if (options.variables?.length) {
     words.push('--with', ...options.variables.map(value));
   }

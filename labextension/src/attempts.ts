@@ -237,6 +237,20 @@ export function placeOfWork(cell: ISharedCodeCell): number {
   });
 }
 
+/** Say which candidate of a round is chosen: one step of undo. */
+export function chooseAttempt(
+  notebook: ISharedNotebook,
+  candidates: ReadonlyMap<ISharedCodeCell, IAttemptRecord>
+): void {
+  oneStep(notebook, () => {
+    notebook.transact(() => {
+      candidates.forEach((record, cell) => {
+        cell.setMetadata(KEY, json(record));
+      });
+    });
+  });
+}
+
 /** Show `data` where the task was shown at work; no step of undo. */
 export function writeEnd(cell: ISharedCodeCell, data: IMimeBundle): void {
   const place = placeOfWork(cell);

@@ -14,6 +14,7 @@ import {
 import type { CommandRegistry } from '@lumino/commands';
 
 import type { AgentCells } from './agentCells';
+import { mayChoose } from './candidates';
 import { unfinished } from './records';
 import { Commands, type IAttemptView, type ITaskView } from './tokens';
 import type { NotebookWork } from './work';
@@ -109,6 +110,15 @@ function attemptDeeds(trans: TranslationBundle): IDeed[] {
       icon: deleteIcon,
       able: open,
       run: on((work, attempt) => work.discard(attempt))
+    },
+    {
+      id: Commands.choose,
+      label: trans.__('Choose This Candidate'),
+      caption: trans.__('Have the task go on from this candidate instead'),
+      icon: checkIcon,
+      able: ({ activeAttempt }) =>
+        activeAttempt !== null && mayChoose(activeAttempt),
+      run: on((work, attempt) => work.chooseOrSay(attempt))
     },
     {
       id: Commands.toggle,

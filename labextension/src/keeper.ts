@@ -9,6 +9,7 @@ import { type ISignal, Signal } from '@lumino/signaling';
 
 import {
   attemptIn,
+  chooseAttempt,
   distrust,
   findAgentCell,
   insertAttempt,
@@ -22,12 +23,14 @@ import {
   writeOutputs,
   writeTask
 } from './attempts';
+import { agree, isCandidate, isPassedOver } from './candidates';
 import { CellIndex, type IEntry, keyOf } from './cellIndex';
 import { type INews, KernelChannel, type Known } from './channel';
+import { Choosing } from './choosing';
 import { owns, publish } from './ownership';
 import { unfinished } from './records';
 import type { IAttemptState, ITaskState } from './store';
-import type { IAttemptRecord } from './tokens';
+import type { IAttemptRecord, IReply } from './tokens';
 import { record } from './values';
 
 type Context = DocumentRegistry.IContext<INotebookModel>;
@@ -53,6 +56,9 @@ export class Keeper implements IDisposable {
     this.index = new CellIndex(context.model);
     this.channel = new KernelChannel(context.sessionContext, () =>
       this._known()
+    );
+    this._choosing = new Choosing(this.index, this.channel, (cell, attempt) =>
+      this._write(cell, attempt)
     );
     this._remember();
     this._publish();
@@ -109,11 +115,29 @@ export class Keeper implements IDisposable {
     );
   }
 
-  /** How many attempts of a task the user discarded. */
+  /** How many attempts of a task the user discarded, candidates left out that were not chosen. */
   discarded(taskId: string): number {
-    return [...this._told].filter(
-      ([key, told]) => told === 'discarded' && key.startsWith(`${taskId}.`)
-    ).length;
+    const task = this.channel.store.tasks.get(taskId);
+    return [...this._told].filter(([key, told]) => {
+      const number = Number(key.slice(taskId.length + 1));
+      return (
+        told === 'discarded' &&
+        key.startsWith(`${taskId}.`) &&
+        task?.attempts.get(number)?.record.chosen !== false
+      );
+    }).length;
+  }
+
+  /** Have the task go on from this candidate: one step of undo, where the kernel agrees. */
+  async choose(record: IAttemptRecord): Promise<IReply> {
+    const reply = await this._choosing.choose(record);
+    const cells = this._choosing.outcome(record);
+    if (reply.ok && !this._isDisposed && cells.size > 0) {
+      chooseAttempt(this._notebook, cells);
+      this._choosing.fold(record);
+      this._choosing.remember();
+    }
+    return reply;
   }
 
   /** Insert the attempts of a task that the notebook lacks. */
@@ -215,7 +239,8 @@ export class Keeper implements IDisposable {
       return;
     }
     const now = attemptIn(cell);
-    if (now?.status === 'running' ? mine : !synced && !this._asking(record)) {
+    const grows = now && [now.status, record.status].includes('running');
+    if (grows ? mine : !synced && !this._asking(record)) {
       this._write(cell, attempt);
     }
   }
@@ -236,17 +261,27 @@ export class Keeper implements IDisposable {
     if (!now || now.role === 'accepted') {
       return;
     }
-    if (now.status === 'running' && !attempt.whole) {
+    // A number whose code was withdrawn is used for other code: then it grows again.
+    const grows = [now.status, attempt.record.status].includes('running');
+    if (grows && !attempt.whole) {
       return; // all of it comes when the kernel has time to answer
     }
-    if (now.status === 'running') {
+    if (grows) {
       writeCode(cell, attempt.record, attempt.code);
       const before = this._written.get(cell) ?? cell.getOutputs();
       this._written.set(cell, writeOutputs(cell, before, attempt.outputs));
     }
-    writeAttempt(cell, { ...attempt.record, role: 'attempt' });
-    if (now.status === 'running' && attempt.record.status === 'succeeded') {
-      this._collapseFailed(attempt.record);
+    const next: IAttemptRecord = { ...attempt.record, role: 'attempt' };
+    if (!isCandidate(next) || !agree(now, next)) {
+      writeAttempt(cell, next); // else undo and redo of the user's choice stay possible
+    }
+    if (isPassedOver(now) !== isPassedOver(next)) {
+      setCollapsed(cell, isPassedOver(next));
+    }
+    const good = (record: IAttemptRecord) =>
+      record.status === 'succeeded' && record.chosen !== false;
+    if (!good(now) && good(next)) {
+      this._collapseFailed(next);
     }
   }
 
@@ -259,7 +294,9 @@ export class Keeper implements IDisposable {
         attempt?.task === succeeded.task &&
         attempt.role === 'attempt' &&
         attempt.status === 'failed' &&
-        attempt.attempt < succeeded.attempt
+        (isCandidate(attempt)
+          ? (attempt.round ?? 0) < (succeeded.round ?? 0)
+          : attempt.attempt < succeeded.attempt)
       ) {
         setCollapsed(model.sharedModel, true);
       }
@@ -296,6 +333,7 @@ export class Keeper implements IDisposable {
         this._seen.add(keyOf(attempt));
       }
     }
+    this._choosing.remember();
   }
 
   /** Tell the kernel what the user, or undo, made of the attempts. */
@@ -316,6 +354,7 @@ export class Keeper implements IDisposable {
         distrust(entry.model.sharedModel);
       }
     }
+    this._choosing.tellChanges();
     for (const [key, told] of this._told) {
       if (told === 'attempt' && !present.has(key)) {
         this._told.set(key, 'discarded');
@@ -395,10 +434,13 @@ export class Keeper implements IDisposable {
 
   /** Whether the kernel does not yet know what the user made of the attempt. */
   private _asking(record: IAttemptRecord): boolean {
-    return (this._asked.get(keyOf(record)) ?? 0) > 0;
+    return (
+      (this._asked.get(keyOf(record)) ?? 0) > 0 || this._choosing.asking(record)
+    );
   }
 
   private readonly _options: IKeeperOptions;
+  private readonly _choosing: Choosing;
   private readonly _settled = new Set<string>();
   private readonly _seen = new Set<string>();
   private readonly _told = new Map<string, Told>();

@@ -61,7 +61,8 @@ export const panelPlugin: JupyterFrontEndPlugin<void> = {
       Commands.openPanel,
       Commands.ask,
       Commands.saveNotebook,
-      Commands.verifyNotebook
+      Commands.verifyNotebook,
+      Commands.showChanges
     ]) {
       palette?.addItem({ command, category: trans.__('Code Agent') });
     }
@@ -82,6 +83,7 @@ function addCommands(
   const changed = () => {
     commands.notifyCommandChanged(Commands.saveNotebook);
     commands.notifyCommandChanged(Commands.verifyNotebook);
+    commands.notifyCommandChanged(Commands.showChanges);
   };
   cells.currentChanged.connect(changed);
   commands.addCommand(Commands.openPanel, {
@@ -121,6 +123,15 @@ function addCommands(
     execute: async () => {
       const { model, view } = await show();
       await model.act(() => view.saveAs());
+    }
+  });
+  commands.addCommand(Commands.showChanges, {
+    label: trans.__('Show Files Changed in the Sandbox'),
+    icon: agentIcon,
+    isEnabled: () => cells.current !== null,
+    execute: async () => {
+      const { model } = await show();
+      model.showChanges();
     }
   });
   commands.addCommand(Commands.verifyNotebook, {

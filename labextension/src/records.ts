@@ -30,6 +30,8 @@ const ATTEMPT_STATUSES: readonly AttemptStatus[] = [
 const MOST = 20_000;
 const NAME_MOST = 200;
 const NOTES_MOST = 100;
+const REASON_MOST = 1000;
+const CANDIDATES_MOST = 8;
 
 type Loose = Record<string, unknown>;
 
@@ -70,7 +72,7 @@ export function attemptRecord(value: unknown): IAttemptRecord | null {
       .map(note => text(note))
       .filter(note => note);
   }
-  return record;
+  return { ...record, ...candidate(loose) };
 }
 
 /** Return the task's record in `value`, or null where there is none. */
@@ -85,7 +87,9 @@ export function taskRecord(value: unknown): ITaskRecord | null {
   ) {
     return null;
   }
+  const candidates = whole(loose.candidates, 2, CANDIDATES_MOST);
   return {
+    ...(candidates && { candidates }),
     version: 1,
     role: 'task',
     task: loose.task as string,
@@ -102,6 +106,32 @@ export function taskRecord(value: unknown): ITaskRecord | null {
     duration: amount(loose.duration),
     hash: HASH.test(text(loose.hash)) ? text(loose.hash) : ''
   };
+}
+
+/** Return what is said of an attempt as one of several candidates; nothing where that does not hold together. */
+function candidate(loose: Loose): Partial<IAttemptRecord> {
+  const of = whole(loose.of, 2, CANDIDATES_MOST);
+  const round = whole(loose.round, 1, Number.MAX_SAFE_INTEGER);
+  const place = of && whole(loose.candidate, 1, of);
+  if (!of || !round || !place) {
+    return {};
+  }
+  const reason = text(loose.reason, REASON_MOST);
+  return { round, candidate: place, of, chosen: loose.chosen === true, reason };
+}
+
+/** Return `value` where it is an integer between the two, else nothing. */
+function whole(
+  value: unknown,
+  least: number,
+  most: number
+): number | undefined {
+  return typeof value === 'number' &&
+    Number.isSafeInteger(value) &&
+    value >= least &&
+    value <= most
+    ? value
+    : undefined;
 }
 
 /** Whether the task goes on. */

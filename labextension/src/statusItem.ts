@@ -5,7 +5,7 @@ import { stopIcon } from '@jupyterlab/ui-components';
 import { type ISignal, Signal } from '@lumino/signaling';
 import { Widget } from '@lumino/widgets';
 
-import type { IAgentCells, INotebookWork } from './tokens';
+import type { IAgentCells, IAttemptView, INotebookWork } from './tokens';
 
 export interface IStatusDeeds {
   open(): void;
@@ -73,15 +73,25 @@ export class StatusItem extends Widget {
 
   private _sentence(work: INotebookWork): string {
     const trans = this._trans;
-    const attempts = work.running?.attempts ?? [];
-    const number = attempts[attempts.length - 1]?.record.attempt;
     const queued = work.tasks.filter(
       task => task.record?.status === 'queued'
     ).length;
-    const now = number
+    const now = this._now(work.running?.attempts ?? []);
+    return queued ? trans.__('%1, %2 queued', now, queued) : now;
+  }
+
+  private _now(attempts: readonly IAttemptView[]): string {
+    const trans = this._trans;
+    const rivals = attempts.filter(
+      ({ record }) => record.status === 'running' && record.of !== undefined
+    ).length;
+    if (rivals > 1) {
+      return trans.__('Code agent: %1 candidates', rivals);
+    }
+    const number = attempts[attempts.length - 1]?.record.attempt;
+    return number
       ? trans.__('Code agent: attempt %1', number)
       : trans.__('Code agent: asking the model');
-    return queued ? trans.__('%1, %2 queued', now, queued) : now;
   }
 
   private async _stopTask(): Promise<void> {

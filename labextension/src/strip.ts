@@ -7,6 +7,7 @@ import {
   caretDownIcon,
   caretRightIcon,
   checkIcon,
+  circleEmptyIcon,
   closeIcon,
   deleteIcon,
   editIcon,
@@ -21,10 +22,12 @@ import { type PanelLayout, Widget } from '@lumino/widgets';
 
 import { isCollapsed } from './attempts';
 import { Bar, type IButton } from './bar';
+import { isCandidate, isDecided, isPassedOver, mayChoose } from './candidates';
 import { tierFact, timeFact, tokensFact } from './facts';
 import { oneLine, visible } from './panel/text';
+import { attemptName, candidateWord } from './panel/words';
 import { richText } from './richText';
-import type { IAttemptView } from './tokens';
+import type { IAttemptRecord, IAttemptView } from './tokens';
 
 /** What the buttons of a strip do. */
 export interface IAttemptActions {
@@ -32,6 +35,7 @@ export interface IAttemptActions {
   edit(attempt: IAttemptView): unknown;
   runInSandbox(attempt: IAttemptView): unknown;
   discard(attempt: IAttemptView): unknown;
+  choose(attempt: IAttemptView): unknown;
   toggle(attempt: IAttemptView, collapsed: boolean): unknown;
   /** Have the agent mend the cell; null where that is not offered. */
   fix: ((attempt: IAttemptView) => unknown) | null;
@@ -68,8 +72,8 @@ export class AttemptStrip extends Bar {
     const { trans } = this._options;
     const status = this._status(attempt);
     this.present({
-      name: trans.__('Attempt %1', record.attempt),
-      icon: ICONS[status],
+      name: attemptName(record, trans),
+      icon: isPassedOver(record) ? circleEmptyIcon : ICONS[status],
       status: this._words(attempt, status),
       facts: this._facts(attempt, costs),
       buttons: this._buttons(attempt),
@@ -77,7 +81,8 @@ export class AttemptStrip extends Bar {
         status,
         task: record.task,
         attempt: String(record.attempt),
-        role: record.role
+        role: record.role,
+        ...standing(record)
       }
     });
     this._showToggle(record.role === 'attempt');
@@ -98,6 +103,11 @@ export class AttemptStrip extends Bar {
   }
 
   private _words(attempt: IAttemptView, look: Look): string {
+    const { trans } = this._options;
+    return candidateWord(attempt.record, this._ending(attempt, look), trans);
+  }
+
+  private _ending(attempt: IAttemptView, look: Look): string {
     const { trans } = this._options;
     const error = this._error();
     const name = error ? oneLine(error.ename, 60) : '';
@@ -138,6 +148,9 @@ export class AttemptStrip extends Bar {
     if (record.role === 'accepted') {
       return output;
     }
+    if (this._collapsed && isPassedOver(record)) {
+      return [...reasonFact(record), ...timeFact(record.duration)];
+    }
     return [
       ...timeFact(record.duration),
       ...(costs ? tokensFact(record.tokens, trans) : []),
@@ -158,6 +171,7 @@ export class AttemptStrip extends Bar {
     const { trans, actions } = this._options;
     const current = () => this._attempt ?? attempt;
     return [
+      ...this._choose(attempt),
       {
         name: 'accept-and-run',
         label: trans.__('Accept and run'),
@@ -165,7 +179,7 @@ export class AttemptStrip extends Bar {
           'Make this an ordinary cell and run it in your kernel'
         ),
         icon: runIcon,
-        main: true,
+        main: !mayChoose(attempt),
         onClick: () => actions.accept(current(), true)
       },
       {
@@ -199,6 +213,23 @@ export class AttemptStrip extends Bar {
         ),
         icon: deleteIcon,
         onClick: () => actions.discard(current())
+      }
+    ];
+  }
+
+  private _choose(attempt: IAttemptView): IButton[] {
+    const { trans, actions } = this._options;
+    if (!mayChoose(attempt)) {
+      return [];
+    }
+    return [
+      {
+        name: 'choose',
+        label: trans.__('Choose this one'),
+        tooltip: trans.__('Have the task go on from this candidate instead'),
+        icon: checkIcon,
+        main: true,
+        onClick: () => actions.choose(this._attempt ?? attempt)
       }
     ];
   }
@@ -241,6 +272,10 @@ export class AttemptStrip extends Bar {
     const attempt = this._attempt?.record.role === 'attempt';
     cell.toggleClass('jp-codeagent-Attempt', attempt);
     cell.toggleClass('jp-codeagent-mod-collapsed', attempt && collapsed);
+    cell.toggleClass(
+      'jp-codeagent-mod-candidate',
+      attempt && !!this._attempt && isCandidate(this._attempt.record)
+    );
     this.node.dataset.collapsed = String(attempt && collapsed);
     if (collapsed !== this._collapsed) {
       this._collapsed = collapsed;
@@ -274,12 +309,19 @@ export class AttemptStrip extends Bar {
     const waits = record.role === 'attempt' && !this._collapsed;
     const explanation = waits ? (record.explanation ?? '').trim() : '';
     const notes = waits ? (record.notes ?? []) : [];
-    const said = JSON.stringify([explanation, notes]);
+    const reason = waits ? reasonFact(record).join('') : '';
+    const said = JSON.stringify([reason, explanation, notes]);
     if (said === this._said) {
       return;
     }
     this._said = said;
     const parts: HTMLElement[] = [];
+    if (reason) {
+      const text = document.createElement('div');
+      text.className = 'jp-codeagent-Strip-reason';
+      text.textContent = reason;
+      parts.push(text);
+    }
     if (explanation) {
       const text = document.createElement('div');
       text.className = 'jp-codeagent-Strip-explanation';
@@ -315,6 +357,19 @@ const ICONS: Record<Look, LabIcon> = {
   discarded: closeIcon,
   edited: editIcon
 };
+
+/** Return what style sheets and tests know of a candidate. */
+function standing(record: IAttemptRecord): Record<string, string> {
+  if (!isCandidate(record)) {
+    return { candidate: '' };
+  }
+  const chosen = record.chosen ? 'chosen' : 'passed-over';
+  return { candidate: isDecided(record) ? chosen : 'open' };
+}
+
+function reasonFact({ reason }: IAttemptRecord): string[] {
+  return reason ? [oneLine(reason, 300)] : [];
+}
 
 function item(note: string): HTMLElement {
   const entry = document.createElement('li');

@@ -14,9 +14,15 @@ import {
 } from '@jupyterlab/ui-components';
 
 import { Bar, type IButton } from './bar';
+import { counted, grouped, waits } from './candidates';
 import { oneLine } from './panel/text';
 import { unfinished } from './records';
-import type { ITaskView, TaskStatus } from './tokens';
+import type {
+  IAttemptView,
+  ITaskRecord,
+  ITaskView,
+  TaskStatus
+} from './tokens';
 import { isPending } from './views';
 
 /** What the buttons of a task's bar do. */
@@ -77,13 +83,14 @@ export class TaskBar extends Bar {
   }
 
   private _facts(
-    { attempts, missing }: ITaskView,
+    { attempts, missing, record }: ITaskView,
     { writable, discarded }: IAround
   ): string[] {
     const trans = this._trans;
     const accepted = attempts.filter(a => a.record.role === 'accepted').length;
-    const all = attempts.length + discarded;
+    const all = counted(attempts).length + discarded;
     return [
+      ...candidatesFact(record, attempts, trans),
       ...(all > 0
         ? [trans.__('%1 of %2 reviewed', accepted + discarded, all)]
         : []),
@@ -111,7 +118,8 @@ export class TaskBar extends Bar {
     const trans = this._trans;
     const current = () => this._task ?? task;
     const pending = task.attempts.filter(isPending);
-    const good = pending.filter(a => a.record.status !== 'failed');
+    const waiting = pending.filter(waits);
+    const good = waiting.filter(a => a.record.status !== 'failed');
     const buttons: IButton[] = [];
     if (task.record && unfinished(task.record)) {
       buttons.push({
@@ -131,7 +139,7 @@ export class TaskBar extends Bar {
         onClick: () => this._actions.showMissing(current())
       });
     }
-    if (pending.length > 0) {
+    if (waiting.length > 0) {
       buttons.push(...this._steps());
     }
     if (good.length > 1) {
@@ -180,6 +188,23 @@ export class TaskBar extends Bar {
   private readonly _actions: ITaskActions;
   private readonly _trans: TranslationBundle;
   private _task: ITaskView | null = null;
+}
+
+/** Return how many candidates each round has, where there are several. */
+function candidatesFact(
+  record: ITaskRecord | null,
+  attempts: readonly IAttemptView[],
+  trans: TranslationBundle
+): string[] {
+  const of = record?.candidates;
+  if (!of) {
+    return [];
+  }
+  const rounds = grouped(attempts).length;
+  const each = trans.__('%1 candidates each', of);
+  return rounds > 0
+    ? [trans.__('round %1 of %2, %3', rounds, record.limit, each)]
+    : [each];
 }
 
 const ICONS: Record<TaskStatus, LabIcon> = {

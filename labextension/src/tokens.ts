@@ -40,6 +40,8 @@ export interface ITaskRecord {
   cost: number | null;
   duration: number;
   hash: string;
+  /** How many candidates each ask has, where that is more than one. */
+  candidates?: number;
 }
 
 /** What stands in the metadata of an attempt's cell. */
@@ -57,6 +59,12 @@ export interface IAttemptRecord {
   hash: string;
   explanation?: string;
   notes?: string[];
+  /** These five only where an ask had several candidates: which ask of the task, which of how many, and what became of it. */
+  round?: number;
+  candidate?: number;
+  of?: number;
+  chosen?: boolean;
+  reason?: string;
 }
 
 export interface IAttemptView {
@@ -92,6 +100,7 @@ export interface IAskOptions {
   background: boolean;
   model?: string;
   attempts?: number;
+  candidates?: number;
   files?: string[];
   variables?: string[];
   review?: boolean;
@@ -109,13 +118,19 @@ export interface INotebookWork {
   readonly running: ITaskView | null;
   /** Write an agent cell below the active cell (or below `below`) and run it; loads the magics by a visible cell at the top where they are missing. Returns its cell id. */
   ask(task: string, options: IAskOptions, below?: Cell): Promise<string>;
-  /** Ask the kernel; rejects after a while where it does not answer. */
-  request(type: string, payload?: Record<string, unknown>): Promise<IReply>;
+  /** Ask the kernel; rejects where it does not answer within `patience` milliseconds, which has a default. */
+  request(
+    type: string,
+    payload?: Record<string, unknown>,
+    patience?: number
+  ): Promise<IReply>;
   cellOf(attempt: IAttemptView): CodeCell | null;
   accept(attempt: IAttemptView, run: boolean): Promise<void>;
   edit(attempt: IAttemptView): Promise<void>;
   runInSandbox(attempt: IAttemptView): Promise<void>;
   discard(attempt: IAttemptView): Promise<void>;
+  /** Have the task go on from this candidate; rejects with a sentence where it cannot. */
+  choose(attempt: IAttemptView): Promise<void>;
   acceptAll(task: ITaskView): Promise<void>;
   discardAll(task: ITaskView): Promise<void>;
   goTo(cellId: string): Promise<void>;
@@ -144,6 +159,7 @@ export const Commands = {
   runInSandbox: 'jupyter-codeagent:run-attempt-in-sandbox',
   discard: 'jupyter-codeagent:discard-attempt',
   toggle: 'jupyter-codeagent:toggle-attempt',
+  choose: 'jupyter-codeagent:choose-candidate',
   next: 'jupyter-codeagent:go-to-next-attempt',
   previous: 'jupyter-codeagent:go-to-previous-attempt',
   acceptAll: 'jupyter-codeagent:accept-all-attempts',
@@ -156,5 +172,6 @@ export const Commands = {
   fixCell: 'jupyter-codeagent:fix-cell',
   explainCell: 'jupyter-codeagent:explain-cell',
   saveNotebook: 'jupyter-codeagent:save-notebook',
-  verifyNotebook: 'jupyter-codeagent:verify-notebook'
+  verifyNotebook: 'jupyter-codeagent:verify-notebook',
+  showChanges: 'jupyter-codeagent:show-changes'
 } as const;

@@ -17,3 +17,8 @@ export function string(value: unknown): string {
 export function number(value: unknown): number {
   return typeof value === 'number' && Number.isFinite(value) ? value : 0;
 }
+
+/** Return what went wrong as one sentence for the user. */
+export function sentenceOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

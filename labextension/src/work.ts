@@ -1,6 +1,9 @@
 /** The agent's work in one notebook panel: what is there, and what the user does with it. */
 
-import { type ISessionContextDialogs } from '@jupyterlab/apputils';
+import {
+  type ISessionContextDialogs,
+  Notification
+} from '@jupyterlab/apputils';
 import { type Cell, CodeCell } from '@jupyterlab/cells';
 import { NotebookActions, type NotebookPanel } from '@jupyterlab/notebook';
 import type { ITranslator, TranslationBundle } from '@jupyterlab/translation';
@@ -19,8 +22,10 @@ import {
   taskText
 } from './attempts';
 import { askAnyway } from './askAnyway';
+import { waits } from './candidates';
 import type { IEntry } from './cellIndex';
 import type { Keeper } from './keeper';
+import { oneLine } from './panel/text';
 import { unfinished } from './records';
 import {
   type IAskOptions,
@@ -30,6 +35,7 @@ import {
   type ITaskView,
   KEY
 } from './tokens';
+import { sentenceOf } from './values';
 import { attemptView, isPending, taskViews } from './views';
 
 /** How long accepting waits for what the kernel has to say against it, in milliseconds. */
@@ -94,7 +100,7 @@ export class NotebookWork implements INotebookWork, IDisposable {
 
   /** The attempts that wait for the user. */
   get pending(): IAttemptView[] {
-    return this.tasks.flatMap(task => task.attempts.filter(isPending));
+    return this.tasks.flatMap(task => task.attempts.filter(waits));
   }
 
   /** The task that the active cell belongs to, or else the last one. */
@@ -124,9 +130,10 @@ export class NotebookWork implements INotebookWork, IDisposable {
 
   request(
     type: string,
-    payload: Record<string, unknown> = {}
+    payload: Record<string, unknown> = {},
+    patience?: number
   ): Promise<IReply> {
-    return this.keeper.channel.request(type, payload as JSONObject);
+    return this.keeper.channel.request(type, payload as JSONObject, patience);
   }
 
   cellOf(attempt: IAttemptView): CodeCell | null {
@@ -191,9 +198,25 @@ export class NotebookWork implements INotebookWork, IDisposable {
     return this._discard([attempt]);
   }
 
+  async choose(attempt: IAttemptView): Promise<void> {
+    const reply = await this.keeper.choose(attempt.record);
+    if (!reply.ok) {
+      throw new Error(reply.text);
+    }
+  }
+
+  /** Choose a candidate; where that cannot be, say why. */
+  async chooseOrSay(attempt: IAttemptView): Promise<void> {
+    try {
+      await this.choose(attempt);
+    } catch (error) {
+      Notification.warning(oneLine(sentenceOf(error), 300));
+    }
+  }
+
   async acceptAll(task: ITaskView): Promise<void> {
     const wanted = task.attempts.filter(
-      attempt => isPending(attempt) && attempt.record.status !== 'failed'
+      attempt => waits(attempt) && attempt.record.status !== 'failed'
     );
     const entries = wanted.flatMap(attempt => this._pending(attempt) ?? []);
     for (const entry of await this._agreed(entries)) {

@@ -16,12 +16,13 @@ test('options stand in the first line, and nothing of them below', () => {
     review: true,
     model: 'a\nb',
     attempts: 3,
+    candidates: 2,
     files: ['-x.csv', 'a b.csv'],
     variables: ['df']
   });
   assert.equal(
     text,
-    "%%agent --background --review --model 'a b' --attempts 3 --with df --files ./-x.csv 'a b.csv'\nsum it up"
+    "%%agent --background --review --model 'a b' --attempts 3 --candidates 2 --with df --files ./-x.csv 'a b.csv'\nsum it up"
   );
 });
 

@@ -7,6 +7,8 @@ import { type ISignal, Signal } from '@lumino/signaling';
 
 import type { IFinding, IModels, Server } from '../server';
 import type { IAgentCells, INotebookWork } from '../tokens';
+import { sentenceOf } from '../values';
+import { Changes } from './changes';
 import { complete, type ICompletion } from './completion';
 import { withoutQuotes } from './compose';
 import type { Folds } from './folds';
@@ -14,7 +16,7 @@ import { TaskHistory } from './history';
 import { askInfo, type IInfo } from './info';
 import { commandOffers, currentCell, thingOffers } from './offers';
 import { type Attachment, sameAttachment } from './requests';
-import { Saving, sentenceOf } from './saving';
+import { Saving } from './saving';
 import type { PanelSettings } from './settings';
 
 const FRESH = 1500; // milliseconds for which variables and files are not asked for again
@@ -42,6 +44,7 @@ export interface IModelOptions {
 
 export class PanelModel implements IDisposable {
   readonly saving: Saving;
+  readonly changes = new Changes();
   readonly settings: PanelSettings;
   readonly folds: Folds;
   readonly trans: TranslationBundle;
@@ -57,6 +60,7 @@ export class PanelModel implements IDisposable {
     this.settings.changed.connect(this._revise);
     this.folds.changed.connect(this._revise);
     this.saving.changed.connect(this._emit);
+    this.changes.changed.connect(this._emit);
     this._onCurrent();
     void this._askServer();
   }
@@ -211,6 +215,15 @@ export class PanelModel implements IDisposable {
     }
   }
 
+  /** Show the files that the sandbox has changed, as they are now. */
+  showChanges(): void {
+    const work = this._work;
+    if (work) {
+      this.changes.show(true);
+      void this.changes.refresh(work);
+    }
+  }
+
   say(notice: INotice | null): void {
     this._notice = notice;
     this._emit();
@@ -258,6 +271,7 @@ export class PanelModel implements IDisposable {
     this._work?.changed.connect(this._onWork);
     this._info = null;
     this._notice = null;
+    this.changes.clear();
     this._seen = '';
     this._asked = 0;
     this._onWork();
@@ -272,6 +286,9 @@ export class PanelModel implements IDisposable {
       this._seen = seen;
       this._asked = 0;
       void this.refresh();
+      if (work?.connected && !work.running && work.tasks.length > 0) {
+        void this.changes.refresh(work);
+      }
     }
     this._revise();
   };

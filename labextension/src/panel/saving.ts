@@ -127,8 +127,3 @@ export class Saving {
   private _current: ISaved | null = null;
   private _changed = new Signal<Saving, void>(this);
 }
-
-/** Return what went wrong as one sentence for the user. */
-export function sentenceOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
-}

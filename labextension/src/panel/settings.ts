@@ -11,6 +11,7 @@ const PANEL = `${EXTENSION}:panel`;
 interface IValues {
   defaultModel: string;
   attemptsLimit: number;
+  candidates: number;
   showCosts: boolean;
   background: boolean;
   showDisclosure: boolean;
@@ -19,6 +20,7 @@ interface IValues {
 const PLUGIN: { [K in keyof IValues]: string } = {
   defaultModel: CELLS,
   attemptsLimit: CELLS,
+  candidates: CELLS,
   showCosts: CELLS,
   background: PANEL,
   showDisclosure: PANEL
@@ -52,11 +54,13 @@ export class PanelSettings {
 
   /** How a task is asked, as the user has set it. */
   askOptions(): IAskOptions {
-    const { defaultModel, attemptsLimit, background } = this._values;
+    const { defaultModel, attemptsLimit, candidates, background } =
+      this._values;
     return {
       background,
       ...(defaultModel && { model: defaultModel }),
-      ...(attemptsLimit > 0 && { attempts: attemptsLimit })
+      ...(attemptsLimit > 0 && { attempts: attemptsLimit }),
+      ...(candidates > 0 && { candidates })
     };
   }
 
@@ -90,6 +94,7 @@ export class PanelSettings {
   private _values: IValues = {
     defaultModel: '',
     attemptsLimit: 0,
+    candidates: 0,
     showCosts: true,
     background: true,
     showDisclosure: true

@@ -93,6 +93,19 @@ export function duration(seconds: number): string {
     : `${Math.floor(whole / 60)} min ${whole % 60} s`;
 }
 
+/** Return a size for people: "512 B", "1.4 kB", "20 MB". */
+export function bytes(size: number): string {
+  const units = ['B', 'kB', 'MB', 'GB', 'TB'];
+  let at = 0;
+  let amount = size;
+  while (amount >= 999.5 && at < units.length - 1) {
+    amount /= 1000;
+    at += 1;
+  }
+  const digits = at === 0 || amount >= 9.95 ? 0 : 1;
+  return `${amount.toFixed(digits)} ${units[at]}`;
+}
+
 /** Return US dollars for people; most tasks cost less than one. */
 export function dollars(cost: number): string {
   if (cost > 0 && cost < 0.0001) {

@@ -2,6 +2,8 @@
 
 import type { TranslationBundle } from '@jupyterlab/translation';
 
+import { isCandidate, isDecided } from '../candidates';
+import type { IAttemptRecord } from '../tokens';
 import { oneLine } from './text';
 
 export function taskWord(status: string, trans: TranslationBundle): string {
@@ -26,4 +28,36 @@ export function attemptWord(status: string, trans: TranslationBundle): string {
     ['edited', trans.__('edited')]
   ]);
   return words.get(status) ?? oneLine(status, 20);
+}
+
+/** Return how an attempt is called: with its place among the candidates, where there are several. */
+export function attemptName(
+  record: IAttemptRecord,
+  trans: TranslationBundle
+): string {
+  return isCandidate(record)
+    ? trans.__(
+        'Attempt %1: candidate %2 of %3',
+        record.attempt,
+        record.candidate,
+        record.of
+      )
+    : trans.__('Attempt %1', record.attempt);
+}
+
+/** Return `word`, which says how an attempt ended, with what became of it as a candidate. */
+export function candidateWord(
+  record: IAttemptRecord,
+  word: string,
+  trans: TranslationBundle
+): string {
+  if (!isCandidate(record) || ['running', 'accepted'].includes(record.status)) {
+    return word;
+  }
+  if (!isDecided(record)) {
+    return trans.__('%1, waiting for the other candidates', word);
+  }
+  return record.chosen
+    ? trans.__('chosen, %1', word)
+    : trans.__('not chosen, %1', word);
 }

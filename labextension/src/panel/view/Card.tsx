@@ -3,9 +3,10 @@
 import { caretDownIcon, caretRightIcon } from '@jupyterlab/ui-components';
 import { memo, useState } from 'react';
 
+import { isPassedOver, mayChoose } from '../../candidates';
 import type { IAttemptView, INotebookWork } from '../../tokens';
 import { duration, oneLine } from '../text';
-import { attemptWord } from '../words';
+import { attemptName, attemptWord, candidateWord } from '../words';
 import { Code } from './Code';
 import { usePanel } from './context';
 import { Markdown } from './Markdown';
@@ -27,11 +28,11 @@ function AttemptCard(props: ICardProps): JSX.Element {
   const { trans } = usePanel();
   const { attempt, error } = props;
   const { record, phase, code } = attempt;
-  const [chosen, setChosen] = useState<boolean | null>(null);
-  const open = chosen ?? !props.folded;
+  const [wanted, setWanted] = useState<boolean | null>(null);
+  const open = wanted ?? !props.folded;
   const status = phase === 'done' ? record.status : phase;
-  const word = attemptWord(status, trans);
-  const title = trans.__('Attempt %1', record.attempt);
+  const word = candidateWord(record, attemptWord(status, trans), trans);
+  const title = attemptName(record, trans);
   const Caret = open ? caretDownIcon : caretRightIcon;
   return (
     <div
@@ -40,23 +41,32 @@ function AttemptCard(props: ICardProps): JSX.Element {
       data-task={props.task}
       data-attempt={record.attempt}
       data-status={record.status}
+      data-candidate={isPassedOver(record) ? 'passed-over' : undefined}
       aria-label={`${title}: ${word}`}
     >
       <button
         type="button"
         className="jp-codeagent-Card-head"
         aria-expanded={open}
-        onClick={() => setChosen(!open)}
+        onClick={() => setWanted(!open)}
       >
         <Caret.react tag="span" width="16px" aria-hidden="true" />
         <span className="jp-codeagent-Card-title">{title}</span>
-        <Status status={status} word={word} />
+        <Status
+          status={isPassedOver(record) ? 'passed-over' : status}
+          word={word}
+        />
         {phase === 'done' && record.duration >= 0.05 && (
           <span className="jp-codeagent-Panel-quiet">
             {duration(record.duration)}
           </span>
         )}
       </button>
+      {record.reason && phase === 'done' && (
+        <p className="jp-codeagent-Panel-quiet">
+          {oneLine(record.reason, 300)}
+        </p>
+      )}
       {open && (
         <>
           {record.explanation && <Markdown text={record.explanation} />}
@@ -71,7 +81,9 @@ function AttemptCard(props: ICardProps): JSX.Element {
       )}
       {error && <p className="jp-codeagent-Card-error">{error}</p>}
       {open && <Notes attempt={attempt} />}
-      {(open || record.status !== 'failed') && <Actions {...props} />}
+      {(open || !(record.status === 'failed' || isPassedOver(record))) && (
+        <Actions {...props} />
+      )}
     </div>
   );
 }
@@ -106,6 +118,16 @@ function Actions(props: ICardProps): JSX.Element {
   const open = attempt.phase === 'done' && (good || status === 'failed');
   return (
     <div className="jp-codeagent-Card-actions">
+      {mayChoose(attempt) && (
+        <button
+          type="button"
+          className="jp-codeagent-Button"
+          disabled={busy}
+          onClick={() => void run(() => work.choose(attempt))}
+        >
+          {trans.__('Choose this one')}
+        </button>
+      )}
       {open && good && (
         <button
           type="button"
@@ -163,6 +185,8 @@ function sameCard(a: ICardProps, b: ICardProps): boolean {
     x.record.duration === y.record.duration &&
     x.record.explanation === y.record.explanation &&
     x.record.rolled_back === y.record.rolled_back &&
+    x.record.chosen === y.record.chosen &&
+    x.record.reason === y.record.reason &&
     x.record.notes?.length === y.record.notes?.length
   );
 }

@@ -30,6 +30,25 @@ export function Options(props: { id: string }): JSX.Element {
           }}
         />
       </label>
+      <label>
+        <span>{trans.__('Candidates')}</span>
+        <input
+          className="jp-mod-styled"
+          type="number"
+          min={1}
+          max={8}
+          placeholder={trans.__('as configured')}
+          title={trans.__(
+            'Replies to each ask that are tried side by side; each costs tokens'
+          )}
+          value={settings.get('candidates') || ''}
+          onChange={event => {
+            const count = Math.trunc(Number(event.target.value));
+            const candidates = Math.min(8, Math.max(0, count || 0));
+            void model.act(() => settings.set('candidates', candidates));
+          }}
+        />
+      </label>
       <label className="jp-codeagent-Options-check">
         <input
           type="checkbox"

@@ -17,6 +17,7 @@ const ICONS = new Map<string, LabIcon>([
   ['discarded', closeIcon],
   ['edited', editIcon],
   ['stopped', stopIcon],
+  ['passed-over', circleEmptyIcon],
   ['queued', circleEmptyIcon]
 ]);
 

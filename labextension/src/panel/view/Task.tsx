@@ -2,7 +2,20 @@
 
 import { useState } from 'react';
 
-import type { INotebookWork, ITaskView } from '../../tokens';
+import {
+  grouped,
+  isCandidate,
+  isDecided,
+  isPassedOver,
+  roundOf,
+  waits
+} from '../../candidates';
+import type {
+  IAttemptRecord,
+  IAttemptView,
+  INotebookWork,
+  ITaskView
+} from '../../tokens';
 import { withoutQuotes } from '../compose';
 import { sumOf } from '../sums';
 import { bounded, dollars, duration, oneLine, visible } from '../text';
@@ -102,7 +115,23 @@ function Attempts(props: ITaskProps): JSX.Element {
   const [all, setAll] = useState(false);
   const { attempts } = task;
   const hidden = all ? 0 : Math.max(0, attempts.length - ATTEMPTS);
-  const last = attempts.length - 1;
+  const last = attempts[attempts.length - 1];
+  const card = (attempt: IAttemptView) => (
+    <Card
+      key={attempt.cellId || attempt.record.attempt}
+      work={work}
+      task={task.id}
+      attempt={attempt}
+      error={attempt.phase === 'done' ? props.errorOf(attempt.cellId) : ''}
+      folded={
+        attempt.record.status === 'accepted' ||
+        isPassedOver(attempt.record) ||
+        (attempt.record.status === 'failed' &&
+          attempt !== last &&
+          isDecidedOrAlone(attempt.record))
+      }
+    />
+  );
   return (
     <>
       {hidden > 0 && (
@@ -118,21 +147,27 @@ function Attempts(props: ITaskProps): JSX.Element {
           )}
         </button>
       )}
-      {attempts.slice(hidden).map((attempt, i) => (
-        <Card
-          key={attempt.cellId || attempt.record.attempt}
-          work={work}
-          task={task.id}
-          attempt={attempt}
-          error={attempt.phase === 'done' ? props.errorOf(attempt.cellId) : ''}
-          folded={
-            attempt.record.status === 'accepted' ||
-            (attempt.record.status === 'failed' && hidden + i < last)
-          }
-        />
-      ))}
+      {grouped(attempts.slice(hidden)).map(group =>
+        group.length > 1 ? (
+          <div
+            key={roundOf(group[0].record)}
+            className="jp-codeagent-Candidates"
+            role="group"
+            aria-label={trans.__('Candidates')}
+          >
+            {group.map(card)}
+          </div>
+        ) : (
+          card(group[0])
+        )
+      )}
     </>
   );
+}
+
+/** Whether nothing more is to be said of how the attempt ended. */
+function isDecidedOrAlone(record: IAttemptRecord): boolean {
+  return !isCandidate(record) || isDecided(record);
 }
 
 function Missing(props: ITaskProps): JSX.Element {
@@ -165,8 +200,7 @@ function Foot(props: ITaskProps): JSX.Element | null {
   }
   const waiting = record.status === 'queued' || record.status === 'running';
   const open = task.attempts.filter(
-    ({ phase, record: { status } }) =>
-      phase === 'done' && (status === 'succeeded' || status === 'edited')
+    attempt => waits(attempt) && attempt.record.status !== 'failed'
   ).length;
   return (
     <div className="jp-codeagent-Task-foot">

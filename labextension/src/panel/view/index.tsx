@@ -2,6 +2,7 @@
 
 import { ReactWidget, UseSignal } from '@jupyterlab/ui-components';
 
+import { Changes, ChangesButton } from './Changes';
 import { Composer } from './Composer';
 import { type IPanelContext, PanelContext, usePanel } from './context';
 import { Conversation } from './Conversation';
@@ -43,9 +44,23 @@ function Content(): JSX.Element {
   return (
     <>
       <Header work={work} />
-      <Conversation key={`list ${key}`} work={work} revision={model.revision} />
-      <Messages />
-      <Composer key={`box ${key}`} work={work} />
+      {model.changes.open ? (
+        <>
+          <Changes work={work} />
+          <Messages />
+        </>
+      ) : (
+        <>
+          <Conversation
+            key={`list ${key}`}
+            work={work}
+            revision={model.revision}
+          />
+          <ChangesButton />
+          <Messages />
+          <Composer key={`box ${key}`} work={work} />
+        </>
+      )}
     </>
   );
 }
