@@ -20,6 +20,7 @@ import nbformat
 PREFIX = "/user/ada/"
 EXTENSION = "jupyter-codeagent-labextension"
 BUNDLE = Path(__file__).parents[2] / "jupyter_codeagent" / "labextension"
+KERNELSPEC = Path(__file__).parents[2] / "kernelspec"
 # The toast about news covers the right panel; recovered files would come back in other tests.
 SETTINGS = {
     "@jupyterlab/apputils-extension/notification": {
@@ -44,7 +45,7 @@ class JupyterServer:
     python : str
         The interpreter whose JupyterLab is started.
     bundle : Path or None
-        The built extension of this checkout, put before any that is installed; None: what is installed.
+        The built extension of this checkout, put before any that is installed, and its kernel; None: what is installed.
     options : tuple of str
         Further options of the server.
     """
@@ -69,6 +70,10 @@ class JupyterServer:
             extensions = folders["data"] / "labextensions"
             extensions.mkdir()
             (extensions / EXTENSION).symlink_to(bundle.resolve(), target_is_directory=True)
+            # as an installation puts it; the package of this checkout need not be installed
+            kernels = folders["data"] / "kernels"
+            kernels.mkdir()
+            (kernels / "codeagent-sandbox").symlink_to(KERNELSPEC.resolve(), target_is_directory=True)
         self.reset_settings()
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("ANTHROPIC", "JUPYTER", "JPY", "IPYTHON"))}
         self.environment = {
