@@ -103,7 +103,7 @@ export class AgentCells implements IAgentCells {
         edit: attempt => work.edit(attempt),
         runInSandbox: attempt => work.runInSandbox(attempt),
         discard: attempt => work.discard(attempt),
-        choose: attempt => work.chooseOrSay(attempt),
+        choose: attempt => work.chooseAndSay(attempt),
         toggle: (attempt, collapsed) => work.toggle(attempt, collapsed),
         fix: attempt => this._fix(work, attempt)
       });

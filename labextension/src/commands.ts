@@ -118,7 +118,7 @@ function attemptDeeds(trans: TranslationBundle): IDeed[] {
       icon: checkIcon,
       able: ({ activeAttempt }) =>
         activeAttempt !== null && mayChoose(activeAttempt),
-      run: on((work, attempt) => work.chooseOrSay(attempt))
+      run: on((work, attempt) => work.chooseAndSay(attempt))
     },
     {
       id: Commands.toggle,

@@ -129,8 +129,8 @@ export interface INotebookWork {
   edit(attempt: IAttemptView): Promise<void>;
   runInSandbox(attempt: IAttemptView): Promise<void>;
   discard(attempt: IAttemptView): Promise<void>;
-  /** Have the task go on from this candidate; rejects with a sentence where it cannot. */
-  choose(attempt: IAttemptView): Promise<void>;
+  /** Have the task go on from this candidate; returns what becomes of the sandbox, rejects with a sentence where it cannot. */
+  choose(attempt: IAttemptView): Promise<string>;
   acceptAll(task: ITaskView): Promise<void>;
   discardAll(task: ITaskView): Promise<void>;
   goTo(cellId: string): Promise<void>;

@@ -198,17 +198,19 @@ export class NotebookWork implements INotebookWork, IDisposable {
     return this._discard([attempt]);
   }
 
-  async choose(attempt: IAttemptView): Promise<void> {
+  async choose(attempt: IAttemptView): Promise<string> {
     const reply = await this.keeper.choose(attempt.record);
     if (!reply.ok) {
       throw new Error(reply.text);
     }
+    return reply.text;
   }
 
-  /** Choose a candidate; where that cannot be, say why. */
-  async chooseOrSay(attempt: IAttemptView): Promise<void> {
+  /** Choose a candidate and say what becomes of it. */
+  async chooseAndSay(attempt: IAttemptView): Promise<void> {
     try {
-      await this.choose(attempt);
+      const said = await this.choose(attempt);
+      Notification.info(oneLine(said, 300), { autoClose: 5000 });
     } catch (error) {
       Notification.warning(oneLine(sentenceOf(error), 300));
     }

@@ -49,5 +49,10 @@ def test_axe_finds_nothing_serious(own_lab, model, server, theme):
         panel.box.press("Escape")
         notebook.attempt(1).toggle.click()
         assert serious(lab.page, *OURS) == []
+        model(Turn("Short.", code="a = 1"), Turn("Long.", code="a = 1 + 1"), SOLVED, SOLVED)
+        notebook.agent("two ways", options="--candidates 2")
+        notebook.task("solved")
+        notebook.attempt(2).toggle.click()
+        assert serious(lab.page, *OURS) == []
     finally:
         server.reset_settings()

@@ -123,7 +123,12 @@ function Actions(props: ICardProps): JSX.Element {
           type="button"
           className="jp-codeagent-Button"
           disabled={busy}
-          onClick={() => void run(() => work.choose(attempt))}
+          onClick={() =>
+            void run(async () => {
+              const text = await work.choose(attempt);
+              model.say({ kind: 'said', text });
+            })
+          }
         >
           {trans.__('Choose this one')}
         </button>
