@@ -53,6 +53,8 @@ def __dir__() -> list[str]:
 
 def load_ipython_extension(shell: Any) -> None:
     """Register the magics; called by ``%load_ext jupyter_codeagent``."""
+    if getattr(shell, "sandboxed", False):
+        return  # in the sandbox there are stand-ins
     from jupyter_codeagent.magic import load
 
     load(shell)
@@ -60,6 +62,8 @@ def load_ipython_extension(shell: Any) -> None:
 
 def unload_ipython_extension(shell: Any) -> None:
     """Take the magics away again and close the sandbox; called by ``%unload_ext``."""
+    if getattr(shell, "sandboxed", False):
+        return
     from jupyter_codeagent.magic import unload
 
     unload(shell)

@@ -15,6 +15,7 @@ from jupyter_codeagent.keys import secret_file
 from jupyter_codeagent.managing import Managing
 from jupyter_codeagent.page import brief
 from jupyter_codeagent.saving import save_tasks
+from jupyter_codeagent.taken import Taken
 from jupyter_codeagent.trajectory import Attempt, Trajectory
 from jupyter_codeagent.transcript import text as transcript
 from jupyter_codeagent.variables import told
@@ -129,7 +130,8 @@ class Control:
             detail = ""
             with contextlib.suppress(Exception):  # a user's class may do anything when it is looked at
                 detail = told(value)
-            found.append({"name": name, "type": type(value).__name__, "detail": detail})
+            kind = value.kind if isinstance(value, Taken) else type(value).__name__
+            found.append({"name": name, "type": kind, "detail": detail})
         return found[::-1]
 
     def _files(self) -> list[str]:

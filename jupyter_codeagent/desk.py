@@ -62,6 +62,8 @@ class Desk:
         Where solved tasks are kept; None: in the user's Jupyter data folder.
     """
 
+    no_background = ""  # why no task can work in the background here, as a sentence
+
     def __init__(
         self,
         shell: Any,
@@ -151,6 +153,11 @@ class Desk:
             self._sandbox.close()
         self._sandbox = self._passing = self._start = self._started = None
         self.owed, self.taken_over, self.stale = [], [], False
+
+    def reset(self) -> str:
+        """Begin anew; returns a sentence about it. Only whose turn it is may call it."""
+        self.close()
+        return "The sandbox is closed; the next task starts in a fresh one, with the folder as it is then."
 
     def shut_down(self) -> None:
         """End everything for good: tasks in the background, then the sandbox."""
@@ -304,6 +311,26 @@ class Desk:
         """The user takes over the code of `attempt`; what it sets is passed in again once it ran in the notebook."""
         if attempt.observation is not None:
             self.taken_over += attempt.observation.names
+
+    def held(self, trajectory: Trajectory) -> list[Trajectory]:
+        """Return the tasks before this one whose kept code has been run in the sandbox."""
+        tasks = self.tasks.trajectories
+        return [t for t in tasks if t is not trajectory and t.status not in ("queued", "running")]
+
+    def take_in(self, trajectory: Trajectory, chosen: Sequence[Attempt], code: str) -> str:
+        """Give the user the `code` of accepted attempts; returns a sentence about where it is."""
+        self.shell.set_next_input(code)
+        numbers = " and ".join(str(a.number) for a in chosen)
+        return (
+            f"The code of attempt {numbers} is in the next cell and has not run here; run that cell to have its "
+            "results in your kernel."
+        )
+
+    def run_here(self, trajectory: Trajectory, attempt: Attempt) -> str:
+        """Run an accepted attempt in the notebook, as its button asks for; returns the name of its error, if any."""
+        result = self.shell.run_cell(attempt.action.code or "", store_history=True)
+        error = result.error_before_exec or result.error_in_exec
+        return type(error).__name__ if error else ""
 
     def fetch(self, name: str) -> Any:
         """Return a variable of the sandbox as plain data, once what is marked as discarded is gone from there.

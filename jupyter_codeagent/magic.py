@@ -9,7 +9,7 @@ import re
 import shlex
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -64,7 +64,7 @@ class AgentMagics(Magics):
         self.solving = Solving(desk, self.views, self.managing)
         self._cell_meta: dict[str, Any] = {}
         self._cell_text = ""
-        self._failure: tuple[BaseException, str] | None = None
+        self.failure = ""  # the task of mending the cell that failed last
 
     def before_cell(self, info: Any) -> None:
         """Remember the cell's text, and its metadata where the front end sends it; IPython calls this before each."""
@@ -75,7 +75,7 @@ class AgentMagics(Magics):
         """Remember the cell that failed last, for ``%agent fix``; IPython calls this after each cell."""
         error = result.error_before_exec or result.error_in_exec
         if error is not None and not isinstance(error, UsageError | KeyboardInterrupt):
-            self._failure = (error, result.info.raw_cell)
+            self.failure = failure_task(error, result.info.raw_cell)
 
     @line_cell_magic
     @no_var_expand
@@ -155,10 +155,10 @@ class AgentMagics(Magics):
 
     def _fix(self, line: str) -> None:
         options = parse(line)
-        if self._failure is None:
+        if not self.failure:
             raise WrongUse("There is no error to fix: no cell has failed since the extension was loaded.")
-        task = failure_task(*self._failure)
-        self.solving.give(task, options, f"fix {identifying(line)}\n{task}", self._cell_text)
+        identity = f"fix {identifying(line)}\n{self.failure}"
+        self.solving.give(self.failure, options, identity, self._cell_text)
 
 
 def revise(attempt: Attempt, code: str, seen: Observation) -> None:
@@ -176,10 +176,14 @@ def failure_task(error: BaseException, source: str) -> str:
     """Return the task of mending the cell with this `source`, which raised `error`."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if _is_cell(f.filename)]
     lines = [f"line {frame.lineno}, in {frame.name}: {frame.line}" for frame in frames]
-    said = cut(plain("".join(traceback.format_exception_only(error))).strip(), 1000)
+    return mending(source, lines, "".join(traceback.format_exception_only(error)))
+
+
+def mending(source: str, lines: Iterable[str], said: str) -> str:
+    """Return the task of mending the cell with this `source`, where it fails in `lines` and what is `said` there."""
     return (
         "This cell fails. Find out why and write a version of it that works.\n\n"
-        f"```python\n{cut(source.strip(), 3000)}\n```\n\n" + "\n".join([*lines, said])
+        f"```python\n{cut(source.strip(), 3000)}\n```\n\n" + "\n".join([*lines, cut(plain(said).strip(), 1000)])
     )
 
 
@@ -200,10 +204,11 @@ def _with_body(lines: list[str]) -> list[str]:
 _with_body.has_side_effects = True  # type: ignore[attr-defined]
 
 
-def load(shell: Any, desk: Desk | None = None) -> None:
-    """Register the magics in `shell`; again does nothing."""
-    if _loaded(shell) is not None:
-        return
+def load(shell: Any, desk: Desk | None = None) -> AgentMagics:
+    """Register the magics in `shell` and return them; again does nothing."""
+    known = _loaded(shell)
+    if known is not None:
+        return known
     if desk is None:
         from jupyter_codeagent.models import get_model
 
@@ -218,6 +223,7 @@ def load(shell: Any, desk: Desk | None = None) -> None:
     shell.events.register("pre_run_cell", magics.before_cell)
     shell.events.register("post_run_cell", magics.after_cell)
     atexit.register(desk.shut_down)  # so that what works in the background is kept as stopped
+    return magics
 
 
 def unload(shell: Any) -> None:

@@ -107,13 +107,8 @@ class Managing:
         changed = self.desk.changed(trajectory, code)
         for attempt in chosen:
             self.take_over(trajectory, attempt)
-        self.desk.shell.set_next_input(code)
-        numbers = " and ".join(str(a.number) for a in chosen)
+        told = self.desk.take_in(trajectory, chosen, code)
         failed = "It failed in the sandbox." if any(a.observation and a.observation.error for a in chosen) else ""
-        told = (
-            f"The code of attempt {numbers} is in the next cell and has not run here; run that cell to have its "
-            "results in your kernel."
-        )
         return " ".join(filter(None, [told, failed, changed]))
 
     def take_over(self, trajectory: Trajectory, attempt: Attempt, code: str | None = None) -> None:
@@ -233,9 +228,8 @@ class Managing:
 
     def _run_here(self, trajectory: Trajectory, attempt: Attempt) -> str:
         changed = self._accepted(trajectory, attempt)
-        result = self.desk.shell.run_cell(attempt.action.code or "", store_history=True)
-        error = result.error_before_exec or result.error_in_exec
-        return " ".join(filter(None, [changed, f"It failed there: {type(error).__name__}." if error else ""]))
+        failed = self.desk.run_here(trajectory, attempt)
+        return " ".join(filter(None, [changed, f"It failed there: {failed}." if failed else ""]))
 
     def fetch(self, name: str, *rest: str) -> str:
         """Copy a variable of the sandbox into the notebook, under its own or another name."""
@@ -268,8 +262,7 @@ class Managing:
     def reset(self) -> str:
         """Close the sandbox."""
         with self.desk.turn("%agent reset"):
-            self.desk.close()
-        return "The sandbox is closed; the next task starts in a fresh one, with the folder as it is then."
+            return self.desk.reset()
 
 
 def standing(attempt: Attempt) -> str:

@@ -107,6 +107,8 @@ class Solving:
                 file=sys.stderr,
             )
             return
+        if options.background and self.desk.no_background:
+            raise WrongUse(self.desk.no_background)
         if options.review and options.background:
             raise WrongUse("--review asks before each execution, so it does not go with --background.")
         if options.review and not self.desk.user.attended:
@@ -210,8 +212,7 @@ class Solving:
         problems += deliver(sandbox.sandbox, trajectory.inputs, order.folder, desk.since, desk.delivered)
         assert desk.running is not None
         trajectory.tier = desk.running.tier
-        ended = [t for t in desk.tasks.trajectories if t is not trajectory and t.status not in ("queued", "running")]
-        earlier = describe(earlier=ended, keys=desk.keys)
+        earlier = describe(earlier=desk.held(trajectory), keys=desk.keys)
         notes = [note for note in (desk.running.files_note, *problems) if note]
         trajectory.context = "\n\n".join(filter(None, [trajectory.context, earlier, *notes]))
         for problem in problems:

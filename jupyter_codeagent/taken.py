@@ -21,9 +21,13 @@ class Taken:
         A Python literal, or an empty string where there is none.
     packed : Packed or None
         The copy.
+    kind, look : str
+        The name of its type, and the beginning of its text, of a variable that is in the sandbox only.
     """
 
     told: str
     refused: str = ""
     literal: str = ""
     packed: Packed | None = None
+    kind: str = ""
+    look: str = ""

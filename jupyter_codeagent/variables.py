@@ -187,7 +187,9 @@ def size_of(value: Any) -> str:
 def shown(value: Any, most: int = 700) -> str:
     """Return a look into plain data, at most `most` characters: columns and a few rows, or the beginning."""
     kind = type(value)
-    if _from_library(kind) and kind.__name__ in ("DataFrame", "Series"):
+    if isinstance(value, Taken):
+        text = value.look
+    elif _from_library(kind) and kind.__name__ in ("DataFrame", "Series"):
         text = _columns(value) + str(value.head(3))
     elif _from_library(kind):
         text = str(value)

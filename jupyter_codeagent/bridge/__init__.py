@@ -54,6 +54,11 @@ class Bridge:
         self._comm = comm.create_comm(target_name=EVENTS, data={"version": 1})
         self._comm.on_close(self._closed_by_a_page)
 
+    def announce(self) -> None:
+        """Tell of the comm once more: a page may not have been there when it was opened."""
+        if self._comm is not None:
+            self._comm.open(data={"version": 1})
+
     def close(self) -> None:
         """Close all comms."""
         import comm

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
+import time
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ipykernel.ipkernel import IPythonKernel
 from IPython.core.error import UsageError
@@ -16,11 +18,16 @@ from jupyter_codeagent import __version__
 from jupyter_codeagent.errors import CodeAgentError, WrongUse
 from jupyter_codeagent.kernel.growth import Growth
 from jupyter_codeagent.kernel.lines import Command, commands
+from jupyter_codeagent.kernel.settings import configure
 from jupyter_codeagent.kernel.shell import Shell
 from jupyter_codeagent.kernel.undo import Undo
 from jupyter_codeagent.sandbox import Sandbox, SandboxPolicy, answers, hosting
 from jupyter_codeagent.sandbox.execution import Manner
-from jupyter_codeagent.trajectory import CodeError, Observation
+from jupyter_codeagent.trajectory import CodeError, Observation, Output
+
+if TYPE_CHECKING:
+    from jupyter_codeagent.kernel.desk import NotebookDesk
+    from jupyter_codeagent.magic import AgentMagics
 
 BANNER = """Python {python} in a sandbox of jupyter_codeagent {version}
 Cells see the working folder and change nothing outside; %undo takes the last cell back.
@@ -52,8 +59,13 @@ class SandboxKernel(IPythonKernel):
         super().__init__(**kwargs)
         self.sandbox = Sandbox(self.policy)
         self.undo = Undo(self.sandbox, self.undo_depth)
-        for name in ("debug_request",):
-            del self.control_handlers[name]
+        self.started = time.time()
+        self.turn = threading.RLock()  # held while a cell runs
+        self._loading = threading.Lock()
+        self._magics: tuple[AgentMagics, NotebookDesk] | None = None
+        self._announced = False
+        self._failure: tuple[str, CodeError] | None = None  # the cell that failed last
+        del self.control_handlers["debug_request"]
         hosting.register(self.comm_manager)
         threading.Thread(target=self._start_sandbox, name="codeagent-start", daemon=True).start()
 
@@ -70,10 +82,19 @@ class SandboxKernel(IPythonKernel):
         )
 
     def _start_sandbox(self) -> None:
-        try:
+        with contextlib.suppress(CodeAgentError):  # the first cell says it, where it is seen
             self.sandbox.start()
-        except CodeAgentError:
-            pass  # the first cell says it, where it is seen
+        self.magics  # noqa: B018 - loads them, so that pages find them
+
+    @property
+    def magics(self) -> tuple[AgentMagics, NotebookDesk]:
+        """Our magics, and what they work with; loaded at the first use."""
+        with self._loading:
+            if self._magics is None:
+                from jupyter_codeagent.kernel.loading import load_magics  # takes longer than what every cell needs
+
+                self._magics = load_magics(self)
+            return self._magics
 
     @property
     def banner(self) -> str:
@@ -107,7 +128,12 @@ class SandboxKernel(IPythonKernel):
             self.shell.history_manager.store_inputs(count, code, code)
         found = [] if silent else commands(code)
         try:
-            reply = self._own(found, code, cell_meta) if found else self._cell(code, Manner(count, store, bool(silent)))
+            with self.turn:
+                self._announce()
+                if found:
+                    reply = self._own(found, SimpleNamespace(raw_cell=code, cell_meta=cell_meta), bool(allow_stdin))
+                else:
+                    reply = self._cell(code, Manner(count, store, bool(silent)))
         finally:
             self.shell.execution_count += store
         reply = {"execution_count": count, "user_expressions": {}, "payload": [], **reply}
@@ -122,7 +148,9 @@ class SandboxKernel(IPythonKernel):
         growth = Growth((lambda *_: None) if manner.silent else self._send, manner.count or 0)
         seen = Observation()
         try:
-            if code.strip():
+            if known := self._done_already(code, manner):
+                growth.show(known)
+            elif code.strip():
                 self.undo.remember(f"cell [{manner.count}]" if manner.store else "a cell without number")
                 for seen in self.sandbox.stream(code, manner=manner):
                     growth.show(_spoken(seen).outputs)
@@ -136,7 +164,17 @@ class SandboxKernel(IPythonKernel):
         for note in seen.notes:
             growth.send("stream", {"name": "stderr", "text": f"{note}\n"})
         self._keep_output(manner, growth)
+        if seen.error is not None and seen.error.ename != "Interrupted":
+            self._failure = (code, seen.error)
         return {**_status(seen.error), "payload": [{"source": "page", "data": d, "start": 0} for d in growth.pages]}
+
+    def _done_already(self, code: str, manner: Manner) -> list[Output]:
+        """Return the outputs of code that the notebook has taken over in this very state."""
+        known = self._magics[1].done_already(code) if self._magics and manner.store else None
+        if known is None:
+            return []
+        said = "This was carried out when it was accepted; run the cell again to execute it once more.\n"
+        return [*known.outputs, {"output_type": "stream", "name": "stdout", "text": said}]
 
     def _keep_output(self, manner: Manner, growth: Growth) -> None:
         results = [o["data"]["text/plain"] for o in growth.shown if o["output_type"] == "execute_result"]
@@ -148,23 +186,55 @@ class SandboxKernel(IPythonKernel):
 
     # -- our own magics ---------------------------------------------------------------------------
 
-    def _own(self, found: list[Command], code: str, cell_meta: Any) -> Content:
+    def _announce(self) -> None:
+        """Tell the first page that runs a cell of our comm; it may have come after that was opened."""
+        if not self._announced and self._magics is not None:
+            self._announced = True
+            self._magics[1].bridge.announce()
+
+    def _own(self, found: list[Command], cell: SimpleNamespace, allow_stdin: bool) -> Content:
         """Carry out magics of ours."""
+        self._forward_input(allow_stdin)
         try:
+            self.magics[0].before_cell(cell)
             for command in found:
-                self._carry_out(command, SimpleNamespace(raw_cell=code, cell_meta=cell_meta))
+                getattr(self, f"_{command.name}")(command)
         except (CodeAgentError, UsageError) as error:
             print(f"UsageError: {error}", file=sys.stderr)  # noqa: T201 - this is the cell's output
             return _status(CodeError("UsageError", str(error)))
         except KeyboardInterrupt:
-            error_seen = _failed(CodeError("Interrupted", "Stopped by the user."))
-            Growth(self._send, 0).show(error_seen.outputs)
-            return _status(error_seen.error)
+            return self._shown(CodeError("Interrupted", "Stopped by the user.", ["Stopped."]))
+        except Exception as error:  # noqa: BLE001 - a mistake of ours ends the cell, not the kernel
+            return self._shown(CodeError(type(error).__name__, str(error)))
+        finally:
+            self._restore_input()
         return {"status": "ok"}
 
-    def _carry_out(self, command: Command, cell: SimpleNamespace) -> None:
-        if command.name == "undo":
-            print(self.undo.back(number(command.line)))  # noqa: T201 - this is the cell's output
+    def _shown(self, error: CodeError) -> Content:
+        """Show an error that did not come from the sandbox."""
+        Growth(self._send, 0).show(_failed(error).outputs)
+        return _status(error)
+
+    def _agent(self, command: Command) -> None:
+        if self._failure is not None:
+            self.magics[0].failure = failed_cell(*self._failure)
+        self.magics[0].agent(command.line, command.body)
+
+    def _attempt(self, command: Command) -> None:
+        self.magics[0].attempt(command.line, command.body or "")
+
+    def _undo(self, command: Command) -> None:
+        undone = self.undo.back(number(command.line))
+        self.magics[1].undone([step.task for step in undone])
+        print(f"Undone: {', '.join(step.name for step in undone)}.")  # noqa: T201 - this is the cell's output
+
+    def _load_ext(self, command: Command) -> None:
+        self.magics[1].bridge.announce()
+
+    def _config(self, command: Command) -> None:
+        said = configure(self.magics[1].settings, command.line)
+        if said:
+            print(said)  # noqa: T201 - this is the cell's output
 
     # -- questions --------------------------------------------------------------------------------
 
@@ -226,6 +296,14 @@ class SandboxKernel(IPythonKernel):
         hosting.close()
         self.sandbox.close()
         return {"status": "ok", "restart": restart}
+
+
+def failed_cell(code: str, error: CodeError) -> str:
+    """Return the task of mending a cell."""
+    from jupyter_codeagent.magic import mending
+
+    where = [f"line {frame.line}, in {frame.function or '<module>'}: {frame.source}" for frame in error.frames]
+    return mending(code, where, f"{error.ename}: {error.evalue}")
 
 
 def number(line: str) -> int:

@@ -15,6 +15,7 @@ class Step:
 
     before: Checkpoint
     name: str
+    task: str = ""  # that it took over
 
 
 class Undo:
@@ -32,14 +33,14 @@ class Undo:
         self.sandbox, self.most = sandbox, most
         self.steps: deque[Step] = deque()
 
-    def remember(self, name: str) -> None:
+    def remember(self, name: str, task: str = "") -> None:
         """Keep the state of now, before `name` changes it."""
-        self.steps.append(Step(self.sandbox.checkpoint(), name))
+        self.steps.append(Step(self.sandbox.checkpoint(), name, task))
         while len(self.steps) > self.most:
             self.steps.popleft().before.drop()
 
-    def back(self, count: int) -> str:
-        """Go back to before the last `count` cells; returns a sentence about it.
+    def back(self, count: int) -> list[Step]:
+        """Go back to before the last `count` cells; returns what was undone, the latest first.
 
         Raises
         ------
@@ -54,4 +55,4 @@ class Undo:
         self.sandbox.rollback(undone[-1].before)
         for step in undone:
             step.before.drop()
-        return f"Undone: {', '.join(step.name for step in undone)}."
+        return undone

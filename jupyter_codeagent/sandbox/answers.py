@@ -31,7 +31,7 @@ class Match:
 
 @dataclass(frozen=True)
 class Variable:
-    """A name of the notebook: its value's type, a description of it, and the beginning of its text if asked for."""
+    """A name of the notebook: its value's type, a description of it, and of newer ones the beginning of its text."""
 
     name: str
     kind: str
@@ -84,15 +84,12 @@ def _value(given: object) -> dict[str, Any]:
     return {"status": "error", "ename": ename, "evalue": evalue, "traceback": [f"{ename}: {evalue}"]}
 
 
-def variables(sandbox: Sandbox, looks: list[str] | None = None) -> list[Variable]:
-    """Return the names that code has set, the newest last; of those in `looks` with the beginning of their text."""
-    given = sandbox.ask("variables", looks=looks or [])
-    seen = given.get("looks")
-    texts = seen if isinstance(seen, dict) else {}
+def variables(sandbox: Sandbox) -> list[Variable]:
+    """Return the names that code has set, the newest last."""
     found = []
-    for each in _list(given.get("variables"), VARIABLES):
-        if isinstance(each, list) and len(each) == 3 and (name := line(each[0], 100)).isidentifier():
-            found.append(Variable(name, line(each[1], 100), line(each[2], 400), bare(texts.get(name), 2000)))
+    for each in _list(sandbox.ask("variables").get("variables"), VARIABLES):
+        if isinstance(each, list) and len(each) == 4 and (name := line(each[0], 100)).isidentifier():
+            found.append(Variable(name, line(each[1], 100), line(each[2], 400), bare(each[3], 700)))
     return found
 
 

@@ -28,7 +28,7 @@ from jupyter_codeagent.sandbox.workspace import MASKS, Workspace, plan, skipped,
 HERE = Path(__file__).parent
 ROUND = 0.25  # seconds between two looks at idle sandboxes
 INSIDE = "/run/codeagent/worker.py"
-BESIDE = ("forking", "receiver", "packer", "questions", "restorer")  # the files that the worker loads with `beside`
+BESIDE = ("forking", "receiver", "packer", "questions", "restorer", "stand_ins")  # what the worker loads with `beside`
 HOME = "/tmp/home"  # noqa: S108 - inside the sandbox's own, empty /tmp
 PACKAGES = ("site-packages", "dist-packages")
 LOOK = 20_000  # entries of a folder of code to look at for names that secrets have

@@ -6,12 +6,17 @@ that is thrown away, so that what it sets in motion (a property, a ``__dir__``) 
 
 from __future__ import annotations
 
+import reprlib
+import types
 from collections.abc import Callable
 from typing import Any
 
 MATCHES = 500  # completions at most
 TEXT = 2**18  # characters of one text
 VARIABLES = 500
+LOOKS = 60  # variables whose text is looked at
+SHORT = reprlib.Repr()
+SHORT.maxstring = SHORT.maxother = 300
 
 
 def reply(shell: Any, describe: Callable[[Any], str], request: dict[str, Any]) -> dict[str, Any]:
@@ -35,7 +40,7 @@ def reply(shell: Any, describe: Callable[[Any], str], request: dict[str, Any]) -
         return is_complete(shell, request["code"])
     if kind == "expressions":
         return {"expressions": expressions(shell, request["expressions"])}
-    return variables(shell, describe, request["looks"])
+    return variables(shell, describe)
 
 
 def complete(shell: Any, code: str, cursor: int) -> dict[str, Any]:
@@ -80,21 +85,23 @@ def expressions(shell: Any, wanted: dict[str, str]) -> dict[str, Any]:
     return found
 
 
-def variables(shell: Any, describe: Callable[[Any], str], looks: list[str]) -> dict[str, Any]:
-    """Return the names that the code has set, the newest last, each with its type and a description.
+def variables(shell: Any, describe: Callable[[Any], str]) -> dict[str, Any]:
+    """Return the names that the code has set, the newest last: with type, description, and the beginning of its text.
 
-    Of those in `looks` there is also the beginning of their text.
+    The last is there for the newest ones only.
     """
     space, hidden = shell.user_ns, shell.user_ns_hidden
+    left_out = ("In", "Out", "get_ipython", "exit", "quit", "open")
     own = [n for n, v in list(space.items()) if not n.startswith("_") and not (n in hidden and hidden[n] is v)]
-    found = [[n, type(space[n]).__name__, describe(space[n])] for n in own[-VARIABLES:] if n not in ("In", "Out")]
-    return {"variables": found, "looks": {name: look(space[name]) for name in looks if name in space}}
+    own = [n for n in own if n not in left_out and not isinstance(space[n], types.ModuleType)][-VARIABLES:]
+    looks = {name: look(space[name]) for name in own[-LOOKS:]}
+    return {"variables": [[n, type(space[n]).__name__, describe(space[n]), looks.get(n, "")] for n in own]}
 
 
 def look(value: Any) -> str:
     """Return the beginning of a value as text: the first rows of a table, else its representation."""
     try:
-        head = value.head(5) if hasattr(value, "head") else value
-        return str(head)[:2000] if hasattr(value, "head") else repr(head)[:500]
+        text = str(value.head(3)) if hasattr(value, "head") else SHORT.repr(value)
     except BaseException:  # noqa: BLE001 - the value's own methods may do anything
         return ""
+    return text[:700]

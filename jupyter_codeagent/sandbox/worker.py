@@ -64,7 +64,7 @@ def beside(name: str) -> Any:
 
 
 forking, receiver, packer, questions = map(beside, ("forking", "receiver", "packer", "questions"))
-restorer = beside("restorer")
+restorer, stand_ins = beside("restorer"), beside("stand_ins")
 
 
 def cut(text: str, cap: int) -> str:
@@ -244,6 +244,8 @@ class Worker:
         class Shell(InteractiveShell):  # type: ignore[misc]
             """IPython without a terminal."""
 
+            sandboxed = True  # our own extension looks for it
+
             def init_sys_modules(self) -> None:
                 super().init_sys_modules()
                 sys.modules["__main__"] = self.user_module  # so that what the code defines can be pickled
@@ -278,6 +280,7 @@ class Worker:
         self.shell = Shell.instance(config=config, displayhook_class=Hook, display_pub_class=Publisher)
         # the formatters of a notebook, not those of a terminal
         self.shell.display_formatter.active_types = list(self.shell.display_formatter.formatters)
+        stand_ins.register(self.shell)
         self.shell.set_hook("show_in_pager", self.page, 99)
         builtins.input = refuse_input
         import getpass
