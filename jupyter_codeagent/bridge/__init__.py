@@ -55,7 +55,7 @@ class Bridge:
         self._comm.on_close(self._closed_by_a_page)
 
     def announce(self) -> None:
-        """Tell of the comm once more: a page may not have been there when it was opened."""
+        """Tell of the comm once more; a page may have missed it."""
         if self._comm is not None:
             self._comm.open(data={"version": 1})
 

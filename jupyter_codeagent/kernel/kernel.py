@@ -63,7 +63,6 @@ class SandboxKernel(IPythonKernel):
         self.turn = threading.RLock()  # held while a cell runs
         self._loading = threading.Lock()
         self._magics: tuple[AgentMagics, NotebookDesk] | None = None
-        self._announced = False
         self._failure: tuple[str, CodeError] | None = None  # the cell that failed last
         del self.control_handlers["debug_request"]
         hosting.register(self.comm_manager)
@@ -84,7 +83,7 @@ class SandboxKernel(IPythonKernel):
     def _start_sandbox(self) -> None:
         with contextlib.suppress(CodeAgentError):  # the first cell says it, where it is seen
             self.sandbox.start()
-        self.magics  # noqa: B018 - loads them, so that pages find them
+        import jupyter_codeagent.kernel.loading  # noqa: F401 - so that it is quick when it is needed
 
     @property
     def magics(self) -> tuple[AgentMagics, NotebookDesk]:
@@ -129,7 +128,8 @@ class SandboxKernel(IPythonKernel):
         found = [] if silent else commands(code)
         try:
             with self.turn:
-                self._announce()
+                if cell_id and self._magics is None:  # a page shows this notebook, and is told of our comm by this
+                    self.magics  # noqa: B018
                 if found:
                     reply = self._own(found, SimpleNamespace(raw_cell=code, cell_meta=cell_meta), bool(allow_stdin))
                 else:
@@ -186,12 +186,6 @@ class SandboxKernel(IPythonKernel):
 
     # -- our own magics ---------------------------------------------------------------------------
 
-    def _announce(self) -> None:
-        """Tell the first page that runs a cell of our comm; it may have come after that was opened."""
-        if not self._announced and self._magics is not None:
-            self._announced = True
-            self._magics[1].bridge.announce()
-
     def _own(self, found: list[Command], cell: SimpleNamespace, allow_stdin: bool) -> Content:
         """Carry out magics of ours."""
         self._forward_input(allow_stdin)
@@ -229,12 +223,20 @@ class SandboxKernel(IPythonKernel):
         print(f"Undone: {', '.join(step.name for step in undone)}.")  # noqa: T201 - this is the cell's output
 
     def _load_ext(self, command: Command) -> None:
-        self.magics[1].bridge.announce()
+        if self._magics is None:
+            self.magics  # noqa: B018 - opens the comm
+        else:
+            self._magics[1].bridge.announce()
 
     def _config(self, command: Command) -> None:
         said = configure(self.magics[1].settings, command.line)
         if said:
             print(said)  # noqa: T201 - this is the cell's output
+
+    async def comm_info_request(self, stream: Any, ident: Any, parent: Any) -> None:
+        """Tell of the comms: a page that looks for ours finds it."""
+        self.magics  # noqa: B018 - opens the comm
+        await super().comm_info_request(stream, ident, parent)
 
     # -- questions --------------------------------------------------------------------------------
 
