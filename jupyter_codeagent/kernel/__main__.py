@@ -2,39 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from ipykernel.kernelapp import IPKernelApp
-from traitlets import Type
-
-from jupyter_codeagent.kernel.kernel import SandboxKernel
-
-
-class SandboxKernelApp(IPKernelApp):
-    """What surrounds a kernel, less all that would load or run a user's code in this process."""
-
-    kernel_class = Type(SandboxKernel, klass="ipykernel.kernelbase.Kernel").tag(config=True)
-
-    def init_pdb(self) -> None:
-        """Do nothing: nothing is debugged here."""
-
-    def init_path(self) -> None:
-        """Do nothing: modules of the working folder are for the sandbox."""
-
-    def init_extensions(self) -> None:
-        """Do nothing: extensions of IPython would see no cell."""
-
-    def init_code(self) -> None:
-        """Do nothing: startup files would run outside the sandbox."""
-
-    def init_gui_pylab(self) -> None:
-        """Do nothing: figures are drawn in the sandbox."""
-
-
-def main(argv: list[str] | None = None) -> Any:
-    """Run the kernel until it is shut down."""
-    return SandboxKernelApp.launch_instance(argv)
-
+from jupyter_codeagent.kernel import early
 
 if __name__ == "__main__":
-    main()
+    early.begin()  # before what follows is imported
+
+    from jupyter_codeagent.kernel.app import SandboxKernelApp
+
+    SandboxKernelApp.launch_instance()

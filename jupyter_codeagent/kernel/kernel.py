@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 import threading
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from traitlets import Float, Integer, Type
 
 from jupyter_codeagent import __version__
 from jupyter_codeagent.errors import CodeAgentError, WrongUse
+from jupyter_codeagent.kernel import early
 from jupyter_codeagent.kernel.growth import Growth
 from jupyter_codeagent.kernel.lines import Command, commands
 from jupyter_codeagent.kernel.settings import configure
@@ -46,18 +47,18 @@ class SandboxKernel(IPythonKernel):
     implementation = "jupyter_codeagent"
     implementation_version = __version__
 
-    memory = Integer(4 * 2**30, min=2**28, help="Bytes of memory for the cells.").tag(config=True)
-    timeout = Float(86_400.0, min=0.1, help="Seconds that one cell may take; a person can interrupt it.").tag(
+    memory = Integer(early.MEMORY, min=2**28, help="Bytes of memory for the cells.").tag(config=True)
+    timeout = Float(early.TIMEOUT, min=0.1, help="Seconds that one cell may take; a person can interrupt it.").tag(
         config=True
     )
-    disk = Integer(2 * 2**30, min=2**20, help="Bytes that cells may write to temporary folders.").tag(config=True)
-    output = Integer(50 * 2**20, min=1024, help="Bytes of output accepted from one cell.").tag(config=True)
-    process_limit = Integer(256, min=8, help="Processes and threads at most, at one time.").tag(config=True)
+    disk = Integer(early.DISK, min=2**20, help="Bytes that cells may write to temporary folders.").tag(config=True)
+    output = Integer(early.OUTPUT, min=1024, help="Bytes of output accepted from one cell.").tag(config=True)
+    process_limit = Integer(early.PROCESSES, min=8, help="Processes and threads at most, at one time.").tag(config=True)
     undo_depth = Integer(20, min=1, max=1000, help="Cells that %undo can take back.").tag(config=True)
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.sandbox = Sandbox(self.policy)
+        self.sandbox = early.take(self.policy) or Sandbox(self.policy)
         self.undo = Undo(self.sandbox, self.undo_depth)
         self.started = time.time()
         self.turn = threading.RLock()  # held while a cell runs
@@ -71,8 +72,8 @@ class SandboxKernel(IPythonKernel):
     @property
     def policy(self) -> SandboxPolicy:
         """What the cells may do, as configured; the working folder is the kernel's."""
-        return SandboxPolicy(
-            os.getcwd(),  # noqa: PTH109
+        return replace(
+            early.default(),
             memory=self.memory,
             timeout=self.timeout,
             disk=self.disk,
