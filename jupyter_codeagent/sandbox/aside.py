@@ -16,7 +16,7 @@ from jupyter_codeagent.sandbox.policy import SandboxPolicy
 from jupyter_codeagent.sandbox.shelter import uninterrupted
 from jupyter_codeagent.sandbox.slots import Slot, Slots
 from jupyter_codeagent.sandbox.state import Gone, State, descendants, memory, status
-from jupyter_codeagent.sandbox.supervisor import Cell, Point, Supervisor
+from jupyter_codeagent.sandbox.supervisor import HUNG, Cell, Point, Supervisor
 from jupyter_codeagent.sandbox.values import pack
 from jupyter_codeagent.trajectory import CodeError, Observation
 
@@ -43,6 +43,11 @@ class Trial:
     def running(self) -> bool:
         """It has begun and not ended."""
         return self.execution is not None and not self.over
+
+    @property
+    def hung(self) -> bool:
+        """Its copy of the state was of no use."""
+        return self.execution is not None and self.execution.hung
 
     def begin(self, execution: Execution, slot: Slot | None) -> None:
         """Have the code executed."""
@@ -154,7 +159,16 @@ class Aside:
         self, point: Point, cells: Sequence[str], values: dict[str, Any] | None, policy: SandboxPolicy
     ) -> list[Observation]:
         """Execute `cells` in one copy of `point`, up to the first error, and throw that away."""
-        supervisor, self._stopping = self.supervisor, False
+        self._stopping = False
+        while (seen := self._rehearse(point, cells, values, policy)) is None:
+            self.supervisor.end(point, HUNG)
+        return seen
+
+    def _rehearse(
+        self, point: Point, cells: Sequence[str], values: dict[str, Any] | None, policy: SandboxPolicy
+    ) -> list[Observation] | None:
+        """Do the same once; None where the copy was found to be of no use."""
+        supervisor = self.supervisor
         files = self._go_to_files(point)
         state = self.copy(point)
         before = supervisor.users()
@@ -163,7 +177,10 @@ class Aside:
             if values:
                 state.give(pack(values))
             for code in cells:
-                seen.append(self._alone(Trial(code, state), policy))
+                trial = Trial(code, state)
+                seen.append(self._alone(trial, policy))
+                if trial.hung:
+                    return None
                 if seen[-1].error is not None:
                     break
         except (Gone, gate.Violation) as error:
@@ -193,11 +210,11 @@ class Aside:
         before = set(self.supervisor.inside()) - {trial.state.pid}
         others = lambda: [pid for pid in self.supervisor.inside() if pid not in before]  # noqa: E731
         execution = trial.execution = Execution(trial.state, policy, others, self.supervisor.kernel_memory)
-        self._running = [trial]
+        self._running, self.supervisor.beside = [trial], 1
         try:
             return list(execution.run(trial.code))[-1]
         finally:
-            self._running = ()
+            self._running, self.supervisor.beside = (), 0
 
     # -- candidates -------------------------------------------------------------------------------
 
@@ -217,6 +234,8 @@ class Aside:
             alike = yield from self._side_by_side(point, trials, policy)
             if alike:
                 return self._collect(point, trials)
+            if any(trial.hung for trial in trials):
+                self.supervisor.end(point, HUNG)
             return (yield from self._in_turn(point, trials, policy))
         except (Gone, gate.Violation) as error:
             raise SandboxDied(f"A copy of the state was lost: {error}.") from error
@@ -227,21 +246,22 @@ class Aside:
 
     def _side_by_side(self, point: Point, trials: list[Trial], policy: SandboxPolicy) -> Generator[Seen, None, bool]:
         """Execute all at one time; returns False where they got into each other's way, and nothing is left then."""
-        kept = alike = False
-        before = self.supervisor.users()
+        supervisor, kept, alike = self.supervisor, False, False
+        before = supervisor.users()
         try:
             with uninterrupted():
                 self._fork(point, trials)
-            shares = Shares(self.supervisor, policy, trials)
-            self._running = trials
+            shares = Shares(supervisor, policy, trials)
+            self._running, supervisor.beside = trials, len(trials)
             yield [(t.observation, t.over) for t in trials]
             alike = yield from self._watch(trials, shares, policy)
             kept = alike
             if kept:
                 with uninterrupted():
-                    self.supervisor.sweep([*before, *(t.state.pid for t in trials if t.state is not None)])
-                kept = alike = self._stopping or self.supervisor.unwritten(point)
+                    supervisor.sweep([*before, *(t.state.pid for t in trials if t.state is not None)])
+                kept = alike = self._stopping or supervisor.unwritten(point)
         finally:
+            supervisor.beside = 0
             if not kept:
                 self._clear(trials, before)
                 self.supervisor.restore_files(point)
@@ -264,7 +284,7 @@ class Aside:
                 self.stop()
         if stopped:
             raise KeyboardInterrupt
-        return self._stopping or not any(_short(t.observation) for t in trials)
+        return self._stopping or not any(t.hung or _short(t.observation) for t in trials)
 
     def _begin(self, trials: list[Trial], shares: Shares, policy: SandboxPolicy) -> None:
         """Begin those that wait, as far as there are slots; one may always run."""
@@ -312,7 +332,13 @@ class Aside:
         kept = False
         try:
             trial.state = self.copy(point)
-            trial.end(self._alone(trial, policy))
+            seen = self._alone(trial, policy)
+            while trial.hung and not self._stopping:
+                trial.discard()
+                self.supervisor.end(point, HUNG)
+                trial.state = self.copy(point)
+                seen = self._alone(trial, policy)
+            trial.end(seen)
             with uninterrupted():
                 self.supervisor.sweep([*before, *([trial.state.pid] if trial.state is not None else [])])
             kept = True
@@ -357,7 +383,7 @@ class Aside:
         with uninterrupted():
             for trial in trials:
                 self._still(trial)
-                made = Point(trial.state, (*point.log, Cell(trial.code)), uses=1, files=point.files)
+                made = Point(trial.state, (*point.log, Cell(trial.code)), uses=1, files=point.files, why=trial.why)
                 supervisor.points.append(made)
                 found.append((trial.observation, made))
             states = [made.state for _, made in found if made.state is not None]
@@ -380,6 +406,7 @@ class Aside:
         try:
             copy = state.fork()
             if copy.unsafe:
+                trial.why = copy.unsafe
                 copy.kill()
                 copy.bury()
             else:

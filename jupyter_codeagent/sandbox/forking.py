@@ -26,8 +26,17 @@ SETTLE = 0.1  # seconds for a thread that has just done its work to say that it 
 KEPT = os.O_ACCMODE | os.O_APPEND | os.O_NONBLOCK | os.O_SYNC  # flags of a file that is opened again
 
 
+_numbers: Any = None  # the state of `random` at the fork: Python seeds it anew in each child
+
+
 def before() -> None:
-    """Have OpenMP runtimes end their pools; both sides build them anew (OpenMP 5.0, omp_pause_resource_all)."""
+    """Get ready for a fork.
+
+    OpenMP runtimes end their pools, and both sides build them anew (OpenMP 5.0, omp_pause_resource_all).
+    """
+    global _numbers
+    random = sys.modules.get("random")
+    _numbers = random.getstate() if random is not None else None
     with open("/proc/self/maps") as file:
         libraries = {line.split()[-1] for line in file if "omp" in line and ".so" in line}
     for library in libraries:
@@ -184,6 +193,8 @@ def on_a_device() -> bool:
 def after() -> None:
     """Mend in a new copy what it shares with its parent, or lacks."""
     reopen()
+    if _numbers is not None:
+        sys.modules["random"].setstate(_numbers)
     for pool in pools():  # their threads did not come along
         pool._threads.clear()
         pool._idle_semaphore = threading.Semaphore(0)

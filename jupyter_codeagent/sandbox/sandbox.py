@@ -21,7 +21,7 @@ from jupyter_codeagent.sandbox.policy import MIB, SandboxPolicy
 from jupyter_codeagent.sandbox.shelter import uninterrupted
 from jupyter_codeagent.sandbox.slots import Slots
 from jupyter_codeagent.sandbox.state import Gone, State, memory
-from jupyter_codeagent.sandbox.supervisor import Cell, Point, Supervisor
+from jupyter_codeagent.sandbox.supervisor import HUNG, Cell, Point, Supervisor
 from jupyter_codeagent.sandbox.values import pack
 from jupyter_codeagent.source import parsed
 from jupyter_codeagent.trajectory import Observation
@@ -201,7 +201,7 @@ class Sandbox:
         if execution.died:
             with uninterrupted():
                 if execution.hung:
-                    supervisor.end(supervisor.safe, "a copy waited for a thread that it did not have")
+                    supervisor.end(supervisor.safe, HUNG)
                 supervisor.restore(supervisor.safe)
         else:
             supervisor.log.append(cell)

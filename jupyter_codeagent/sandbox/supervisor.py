@@ -30,6 +30,7 @@ SPENT = (
     "go back to an earlier checkpoint or reset the sandbox for a new start."
 )
 KEPT = 2  # times the disk limit: what is kept of all states' files
+HUNG = "a copy waited for a thread that it did not have"
 SWEEPS = 200  # rounds of killing what an attempt left behind, before the whole sandbox is replaced
 
 
@@ -86,6 +87,7 @@ class Supervisor:
         self.log: list[Cell] = []
         self.begun: State | None = None  # a copy of the live state that was asked for and not yet waited for
         self.dying: list[State] = []  # killed, and to be buried once they have ended
+        self.beside = 0  # how many states execute beside the live one
         self.guard = threading.Lock()  # held while points lose their processes: the spawner's thread ends some, too
 
     # -- starting and ending ----------------------------------------------------------------------
@@ -343,8 +345,8 @@ class Supervisor:
         self.release(old)
 
     def hold(self) -> int:
-        """Return how many bytes the limits allow all processes together: the live state's, and as much for copies."""
-        return self.policy.memory * 2
+        """Return how many bytes the limits allow all processes together: as much for copies as for each that runs."""
+        return self.policy.memory * (2 + self.beside)
 
     def release(self, point: Point) -> None:
         """Count one user of `point` less; without users its process ends."""

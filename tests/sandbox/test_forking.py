@@ -211,13 +211,7 @@ def test_what_a_copy_would_lack_is_made_by_running_the_code_again_and_said(sandb
 
 
 def test_a_copy_that_waits_for_a_missing_thread_is_ended_and_its_code_runs_again(sandbox):
-    pytest.importorskip("sklearn")
-    # it keeps its library's pool from being ended, as one that is not known would be kept
-    code = "import sys; sys.modules['_codeagent_forking'].before = lambda: None\n" + WORKS["scikit-learn, OpenMP"][0]
-    use = WORKS["scikit-learn, OpenMP"][1]
-    assert sandbox.execute(code).error is None
-    assert value(sandbox, use) == "((1,), True)\n"
-    here = sandbox.checkpoint()
+    here, use = a_pool_that_is_not_ended(sandbox)
     sandbox.execute("x = 1")
     sandbox.rollback(here)
     assert sandbox.supervisor.notes == []
@@ -225,6 +219,25 @@ def test_a_copy_that_waits_for_a_missing_thread_is_ended_and_its_code_runs_again
     assert (seen.error, seen.text) == (None, "once\n((1,), True)\n")
     assert any("waited for a thread that it did not have" in note for note in seen.notes)
     assert value(sandbox, "again, 'x' in globals()") == "(1, False)\n"
+
+
+def test_rehearsals_and_candidates_do_not_hang_either(sandbox):
+    here, use = a_pool_that_is_not_ended(sandbox)
+    assert [seen.text for seen in sandbox.rehearse(here, ["1", use])] == ["1\n", "((1,), True)\n"]
+    here.drop()
+    here, use = a_pool_that_is_not_ended(sandbox)
+    found = sandbox.candidates(here, [use, "2"])
+    assert [c.observation.text for c in found] == ["((1,), True)\n", "2\n"]
+
+
+def a_pool_that_is_not_ended(sandbox):
+    """Have a library in use as one whose pool nothing is known of; return a checkpoint, and how to use it again."""
+    pytest.importorskip("sklearn")
+    code = "import sys; sys.modules['_codeagent_forking'].before = lambda: None\n" + WORKS["scikit-learn, OpenMP"][0]
+    use = WORKS["scikit-learn, OpenMP"][1]
+    assert sandbox.execute(code).error is None
+    assert value(sandbox, use) == "((1,), True)\n"
+    return sandbox.checkpoint(), use
 
 
 def test_a_copy_that_is_thrown_away_does_not_do_what_the_code_wants_done_at_the_end(sandbox):
