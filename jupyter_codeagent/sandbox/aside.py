@@ -38,6 +38,7 @@ class Trial:
     slot: Slot | None = None
     observation: Observation = field(default_factory=Observation)
     over: bool = False
+    why: str = ""  # why its state could not be kept
 
     @property
     def running(self) -> bool:
