@@ -7,7 +7,7 @@ import socket
 import struct
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy
@@ -42,6 +42,14 @@ def table(size: int) -> pandas.DataFrame:
     )
 
 
+def texts(size: int, kind: str) -> pandas.DataFrame:
+    """Return a table of five columns of different texts, of about `size` bytes where Arrow keeps them."""
+    rows = size // 5 // 24
+    numbers = numpy.random.default_rng(1).integers(0, 10**9, (5, rows))
+    columns = {f"column {n}": [f"item {number}" for number in row] for n, row in enumerate(numbers.tolist())}
+    return pandas.DataFrame(columns, dtype=kind)
+
+
 class Receiver:
     """A plain Python that rebuilds pickles from a socket, and says so."""
 
@@ -64,21 +72,61 @@ class Receiver:
         self.process.wait()
 
 
+def change(value: Any) -> None:
+    """Change one element in place."""
+    if isinstance(value, pandas.DataFrame):
+        value.iloc[0, -1] = value.iloc[1, -1] if value.iloc[0, -1] != value.iloc[1, -1] else value.iloc[2, -1]
+    else:
+        value[0] += 1
+
+
+def put(sandbox: Sandbox, value: Any) -> float:
+    """Return how long a value takes that has changed; its last copy inside is gone, and with it its memory."""
+    change(value)
+    sandbox.execute("value = None")
+    return milliseconds(lambda: sandbox.put("value", value))
+
+
 def values(quick: bool) -> Iterator[Row]:
-    """`Sandbox.put`, against a pickle sent over a socket to another Python."""
-    size = (20 if quick else 100) * MIB
-    given = {f"ndarray of {size // MIB} MiB": numpy.random.default_rng(1).random(size // 8)}
-    given |= {f"DataFrame of {size // MIB} MiB": table(size), "an int": 1}
+    """`Sandbox.put` and `Sandbox.fetch`, against a pickle sent over a socket to another Python, and one memcpy."""
+    size, rounds = ((20 if quick else 500) * MIB, 3 if quick else 5)
+    numbers = numpy.random.default_rng(1).random(size // 8)
+    target = numpy.empty_like(numbers)
+    given = {
+        "ndarray": numbers,
+        "DataFrame": table(size),
+        "5 columns of texts": texts(size // 2, "str"),
+        "5 columns of texts as objects": texts(size // 8, "object"),
+    }
     receiver = Receiver()
     try:
-        with Sandbox(SandboxPolicy(workspace=None)) as sandbox:
+        with Sandbox(SandboxPolicy(workspace=None, memory=8 * 2**30, disk=2**30)) as sandbox:
+            sandbox.execute("import pandas")
             for what, value in given.items():
-                found = interleave(
-                    5 if quick else 15,
-                    put=lambda value=value: milliseconds(lambda: sandbox.put("value", value)),
-                    pickle=lambda value=value: milliseconds(lambda: receiver.put(value)),
-                )
-                yield Row(f"put, {what}", "ms", found["put"], "pickle over a socket", found["pickle"])
+                yield from one(sandbox, receiver, what, value, lambda: numpy.copyto(target, numbers), rounds)
                 sandbox.reset()
+                sandbox.execute("import pandas")
     finally:
         receiver.close()
+
+
+def one(
+    sandbox: Sandbox, receiver: Receiver, what: str, value: Any, copy: Callable[[], None], rounds: int
+) -> Iterator[Row]:
+    """Measure one value on its way in, in again unchanged, and out."""
+    found = interleave(
+        rounds,
+        put=lambda: put(sandbox, value),
+        again=lambda: milliseconds(lambda: sandbox.put("value", value)),
+        fetch=lambda: milliseconds(lambda: sandbox.fetch("value")),
+        memcpy=lambda: milliseconds(copy),
+        pickle=lambda: milliseconds(lambda: receiver.put(value)),
+    )
+    held = value.memory_usage(deep=True).sum() if isinstance(value, pandas.DataFrame) else value.nbytes
+    what = f"{what}, {held // MIB} MiB"
+    yield Row(f"put, {what}", "ms", found["put"], "pickle over a socket", found["pickle"], bar=1 / 3)
+    if isinstance(value, numpy.ndarray):
+        yield Row(f"put, {what}", "ms", found["put"], "one memcpy", found["memcpy"], bar=8)
+        yield Row(f"put again, {what}", "ms", found["again"], "one memcpy", found["memcpy"])
+    yield Row(f"put again, {what}", "ms", found["again"], "the first put", found["put"], note="it has not changed")
+    yield Row(f"fetch, {what}", "ms", found["fetch"], "pickle over a socket", found["pickle"])

@@ -36,27 +36,26 @@ def address(view: memoryview | mmap.mmap) -> int:
     return place
 
 
-def equal(content: bytes | int, pieces: Sequence[tuple[int, memoryview]]) -> bool:
+def mapped(fd: int) -> mmap.mmap:
+    """Return a sealed file as memory, to be read."""
+    return mmap.mmap(fd, os.fstat(fd).st_size, flags=mmap.MAP_PRIVATE | MAP_POPULATE, prot=mmap.PROT_READ)
+
+
+def equal(content: bytes | mmap.mmap, pieces: Sequence[tuple[int, memoryview]]) -> bool:
     """Say whether `content` holds the same bytes as `pieces`.
 
     Parameters
     ----------
-    content : bytes or int
-        Bytes, or the descriptor of a sealed file in memory.
+    content : bytes or mmap
+        Bytes, or a file that is mapped.
     pieces : sequence of tuple
         Where each belongs in the content, and its bytes.
     """
     if isinstance(content, bytes):
         return all(content[place : place + piece.nbytes] == bytes(piece) for place, piece in pieces)
-    size = os.fstat(content).st_size
-    if any(place + piece.nbytes > size for place, piece in pieces):
+    if any(place + piece.nbytes > len(content) for place, piece in pieces):
         return False
-    with mmap.mmap(content, size, flags=mmap.MAP_PRIVATE | MAP_POPULATE, prot=mmap.PROT_READ) as file:
-        return _equal(address(file), pieces)
-
-
-def _equal(start: int, pieces: Sequence[tuple[int, memoryview]]) -> bool:
-    jobs = _jobs(start, pieces)
+    jobs = _jobs(address(content), pieces)
     lock, different = threading.Lock(), threading.Event()
 
     def work() -> None:

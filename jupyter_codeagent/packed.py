@@ -6,17 +6,21 @@ Values go in this way only. Nothing that comes out is ever unpickled.
 from __future__ import annotations
 
 import fcntl
+import functools
 import itertools
+import mmap
+import operator
 import os
 import pickle
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jupyter_codeagent.compared import equal
+from jupyter_codeagent.compared import equal, mapped
 from jupyter_codeagent.errors import NotPlainData
-from jupyter_codeagent.texts import Texts
+from jupyter_codeagent.texts import Call, Texts
 
 SEALS = 0x1 | 0x2 | 0x4 | 0x8  # F_SEAL_SEAL, SHRINK, GROW, WRITE: a mapping can only be private
 F_ADD_SEALS = 1033
@@ -149,7 +153,7 @@ class Pickled:
 
 
 class _Pickler(pickle.Pickler):
-    """Pickles columns of texts as Arrow keeps them, and everything else as it is."""
+    """Pickles columns of texts as Arrow keeps them, all plain arrays as buffers, and everything else as it is."""
 
     def __init__(self, target: Pickled) -> None:
         super().__init__(target, protocol=5, buffer_callback=target.buffer)
@@ -157,7 +161,15 @@ class _Pickler(pickle.Pickler):
 
     def reducer_override(self, value: Any) -> Any:
         """Return how a value is pickled; pickle calls this for what is not Python's own."""
-        return self.texts.reduced(value)
+        numpy = sys.modules.get("numpy")
+        if numpy is None or type(value) is not numpy.ndarray or value.dtype.hasobject or not value.size:
+            return self.texts.reduced(value)
+        # numpy itself pickles these element by element: dates, and what does not lie in one piece
+        if not (value.flags.c_contiguous or value.flags.f_contiguous):
+            value = value.copy()
+        if value.dtype.kind in "mM":
+            return Call(operator.methodcaller("view", value.dtype), value.view("i8")).__reduce__()
+        return value.__reduce_ex__(5)
 
 
 class Sealed:
@@ -173,6 +185,11 @@ class Sealed:
             end = max(end, place + piece.nbytes)
         os.ftruncate(self.fd, end)
         fcntl.fcntl(self.fd, F_ADD_SEALS, SEALS)
+
+    @functools.cached_property
+    def memory(self) -> mmap.mmap:
+        """The file as memory; it stays mapped, since that takes longer than to compare what is there."""
+        return mapped(self.fd)
 
     def __del__(self) -> None:
         if hasattr(self, "fd"):
@@ -202,7 +219,7 @@ class Packed:
         """Say whether this is a copy of the value as it is now: the same bytes."""
         if self.spans != pickled.spans:
             return False
-        content = self.content.fd if isinstance(self.content, Sealed) else self.content
+        content = self.content.memory if isinstance(self.content, Sealed) else self.content
         return equal(content, pickled.placed())
 
 
