@@ -81,6 +81,18 @@ def test_json_is_one_object_and_nothing_else(folder):
     assert told["tasks"][0]["checks"] == [{"check": "True", "passed": True, "detail": ""}]
 
 
+def test_candidates_are_told_with_the_choice(folder):
+    turns = [Turn("", code="x = 1", pace=0.01), Turn("", code="x = 2222"), Turn(answer="two"), Turn(answer="two")]
+    with serving(turns) as server:
+        asked = ["run", "--task", "x", "--json", "--candidates", "2", "--check", "x > 5", "-o", "c.ipynb"]
+        done = run(folder, *asked, url=server.url)
+    assert done.returncode == 0, done.stderr
+    first, second = json.loads(done.stdout)["tasks"][0]["attempts"]
+    assert not first["chosen"] and second["chosen"] and second["of"] == 2
+    assert "Candidate 2 of 2 was chosen: passes 1 of 1 check, more than the others." in done.stderr
+    assert [c.source for c in read_notebook(folder / "c.ipynb").cells if c.cell_type == "code"] == ["x = 2222"]
+
+
 def test_unsolved_task_ends_with_status_1_and_is_saved(folder):
     with serving([BAD]) as server:
         done = run(folder, "run", "--task", "x", "--attempts", 1, "--keep-attempts", url=server.url)

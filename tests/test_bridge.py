@@ -164,6 +164,40 @@ def test_code_that_never_becomes_an_attempt_is_told_to_be_withdrawn():
     assert list(feed.news(2)) == []
 
 
+def test_candidates_grow_side_by_side_and_their_numbers_may_come_again():
+    trajectory, screen = _task(candidates=3), Screen()
+    feed = Feed(trajectory, Origin())
+
+    def step(now):
+        messages = list(feed.news(now))
+        for message in messages:
+            screen.apply(message)
+        return messages
+
+    asked = [Attempt(n, Action("", f"code {n}"), round=1, candidate=n, of=3, chosen=False) for n in (1, 2, 3)]
+    trajectory.current, trajectory.rivals = asked[0], asked[1:]
+    assert [m["record"]["attempt"] for m in step(0) if m["type"] == "attempt"] == [1, 2, 3]
+    for attempt in asked:
+        attempt.action = Action("", attempt.action.code + " more")
+    assert [m["code"]["text"] for m in step(1)] == [" more"] * 3  # none of them waits for the others
+    kept = asked[::2]  # the reply of the second failed
+    for number, attempt in enumerate(kept, 1):
+        attempt.number, attempt.candidate, attempt.of = number, number, 2
+    trajectory.current, trajectory.rivals = kept[0], []
+    trajectory.attempts = kept
+    withdrawn = step(2)[-1]
+    assert (withdrawn["record"]["attempt"], withdrawn["phase"], withdrawn["record"]["status"]) == (3, "done", "failed")
+    for attempt in kept:
+        attempt.observation, attempt.done, attempt.reason = Observation(), True, "Because."
+    kept[0].chosen = True
+    step(3)
+    assert [screen.attempts["abc123", n]["code"] for n in (1, 2)] == ["code 1 more", "code 3 more"]
+    assert [screen.attempts["abc123", n]["record"]["chosen"] for n in (1, 2)] == [True, False]
+    trajectory.current = Attempt(3, Action("", "code of the next round"))
+    (message,) = step(4)
+    assert message["phase"] == "writing" and message["code"] == {"at": 0, "text": "code of the next round"}
+
+
 def test_what_may_become_the_answer_is_shown_while_it_is_written():
     trajectory = _task()
     feed = Feed(trajectory, Origin())
@@ -285,6 +319,27 @@ def test_only_a_button_asks_the_model_anew_and_no_metadata_that_a_notebook_bring
     word = front.ask("sync", cells=[], tasks=[])["again"]
     front.run(source, cell="cell-again", jupyter_codeagent={"again": word})
     assert len(server.requests) == asked + 1
+
+
+def test_candidates_come_with_the_choice_and_another_can_be_chosen(front, server):
+    codes = ["way = 1", "way = 1 + 1"]
+    server.turns = [Turn("", code=codes[0], pace=0.01), Turn("", code=codes[1]), *[Turn(answer="done")] * 2]
+    front.run("%%agent --candidates 2\nfind a way", cell="cell-candidates")
+    assert front.events[0]["record"]["candidates"] == 2
+    task, screen = front.events[0]["task"], shown(front.events)
+    records = [screen.attempts[task, number]["record"] for number in (1, 2)]
+    assert [(r["round"], r["of"], r["chosen"], r["status"]) for r in records] == [
+        (1, 2, True, "succeeded"),
+        (1, 2, False, "succeeded"),
+    ]
+    assert records[0]["reason"] == "Candidate 1 of 2 was chosen: smaller." and records[1]["rolled_back"]
+    reply = front.ask("choose", task=task, attempt=2)
+    assert reply["ok"] and "The sandbox follows" in reply["text"]
+    front.run("1")
+    records = [state["record"] for state in shown(front.events).attempts.values()]
+    assert [r["chosen"] for r in records] == [False, True] and records[1]["reason"] == "Chosen by the user."
+    assert not front.ask("choose", task=task, attempt=2)["ok"]
+    assert front.ask("info")["candidates"] == 1
 
 
 def test_ten_megabytes_of_output_stay_small_and_quick(front, server):

@@ -400,6 +400,107 @@ def test_discard_takes_the_effect_back(notebook):
     assert notebook.task.attempts[0].observation.text == "(False, 2)\n"
 
 
+# -- candidates --------------------------------------------------------------------------------------
+
+
+CANDIDATES = [Action("a", "way = 1"), Action("b", "way = 1 + 1"), Action("c", "1/0")]
+
+
+@pytest.fixture
+def tried(notebook):
+    notebook.actions = [CANDIDATES, Action("done")]
+    notebook.run("%%agent --candidates 3\nfind a way")
+    assert notebook.task.status == "solved"
+    return notebook
+
+
+def test_candidates_are_shown_with_the_reason_for_the_choice(tried):
+    assert [(a.chosen, a.rolled_back) for a in tried.task.attempts] == [(True, False), (False, True), (False, True)]
+    assert "Attempt 1, candidate 1 of 3" in tried.out and "Candidate 1 of 3 was chosen: smaller." in tried.out
+    assert "Not chosen: failed with ZeroDivisionError." in tried.out and "3 candidates each" in tried.out
+    assert "1 succeeded, 2 succeeded, not chosen, 3 failed, not chosen" in tried.run("%agent status")
+    assert tried.desk.running.execute("way").text == "1\n"
+
+
+def test_another_candidate_can_be_chosen(tried):
+    out = tried.run("%agent choose 2")
+    assert f"Attempt {tried.task.id}.2 is chosen. The sandbox has its state now." in out
+    assert "The answer was written for the candidate chosen before." in out
+    assert tried.desk.running.execute("way").text == "2\n"
+    assert [a.number for a in tried.task.kept] == [2]
+    assert tried.task.attempts[0].reason == "Not chosen: the user chose attempt 2."
+    tried.run("%agent undo")
+    assert tried.task.kept == []
+    tried.run("%agent choose 1")
+    assert tried.desk.running.execute("way").text == "1\n"
+
+
+def test_accepting_one_that_was_not_chosen_takes_its_code_instead(tried):
+    tried.run("%agent accept 1")
+    tried.run("%agent accept 2")
+    assert tried.shell.rl_next_input == "way = 1 + 1"
+    assert [(a.accepted, a.chosen) for a in tried.task.attempts[:2]] == [(False, False), (True, True)]
+    tried.actions = [Action("", "way"), Action("done")]
+    tried.run("%%agent\nlook")
+    assert tried.task.attempts[0].observation.text == "2\n"
+
+
+def test_an_edited_candidate_that_runs_is_the_chosen_one(tried):
+    tried.run(f"%%attempt {tried.task.id}.3\nway = 33")
+    assert [a.number for a in tried.task.kept] == [3]
+    assert tried.desk.running.execute("way").text == "33\n"
+
+
+def test_an_edited_candidate_that_fails_leaves_the_chosen_one(tried):
+    tried.run(f"%%attempt {tried.task.id}.2\nway = nothing")
+    assert [a.number for a in tried.task.kept] == [1]
+    tried.actions = [Action("", "way"), Action("done")]
+    tried.run("%%agent\nlook")
+    assert tried.task.attempts[0].observation.text == "1\n"
+
+
+def test_what_cannot_be_chosen_is_said(tried):
+    for word, said in (("1", "is chosen already"), ("3", "failed; only"), ("9", "no attempt 9")):
+        tried.run(f"%agent choose {word}")
+        assert said in str(tried.error)
+    tried.actions = [Action("", "1"), Action("done")]
+    tried.run("%%agent\none")
+    tried.run("%agent choose 1")
+    assert "is no candidate" in str(tried.error)
+
+
+def test_the_setting_gives_candidates_and_replay_shows_them(tried):
+    again = tried.run("%%agent --candidates 3\nfind a way")
+    assert "no model was asked" in again and "Candidate 1 of 3 was chosen: smaller." in again
+    tried.run("%config CodeAgent.candidates = 2")
+    tried.actions = [CANDIDATES[:2], Action("done")]
+    tried.run("%%agent\nonce more")
+    assert len(tried.task.attempts) == 2
+    tried.run("%%agent --candidates 9\nonce more")
+    assert "9 is not between 1 and 8" in str(tried.error)
+
+
+def test_candidates_share_the_values_that_they_name(notebook):
+    notebook.run("numbers = [1, 2, 3]")
+    notebook.actions = [[Action("", "print(sum(numbers))"), Action("", "numbers.clear()")], Action("done")]
+    notebook.run("%%agent --candidates 2 --check 'len(numbers) == 3'\nsum the numbers")
+    assert [a.chosen for a in notebook.task.attempts] == [True, False]
+    assert notebook.task.attempts[0].observation.text == "6\n"
+    assert notebook.shell.user_ns["numbers"] == [1, 2, 3]
+    assert notebook.desk.running.execute("numbers").text == "[1, 2, 3]\n"
+
+
+def test_each_candidate_is_reviewed(notebook, monkeypatch):
+    said = iter(["no, thank you", ""])
+    monkeypatch.setattr("builtins.input", lambda question: next(said))
+    monkeypatch.setattr(type(notebook.desk.user), "attended", True)
+    notebook.actions = [CANDIDATES[:2], Action("done")]
+    notebook.run("%%agent --review --candidates 2\nfind a way")
+    first, second = notebook.task.attempts
+    assert first.observation.error.evalue == "The user did not let this code run: no, thank you"
+    assert second.chosen and notebook.desk.running.execute("way").text == "2\n"
+
+
 def test_discarding_the_only_kept_attempt_leaves_nothing_solved(solved, folder):
     solved.run("%agent discard 2")
     assert solved.task.status == "failed" and solved.task.answer is None

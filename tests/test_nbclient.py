@@ -126,6 +126,18 @@ def test_the_record_is_one_output_updated_in_place(folder, environment):
         assert front.run(TASK).text == "" and len(server.requests) == 3
 
 
+def test_candidates_in_a_kernel(folder, environment):
+    turns = [Turn("", code="x = 1", pace=0.01), Turn("", code="x = 22222"), *[Turn(answer="done")] * 2]
+    with serving(turns) as server:
+        url = {**environment, "ANTHROPIC_BASE_URL": server.url, "JUPYTER_CODEAGENT_RUN": "1"}
+        made = execute(notebook(LOAD, "%%agent --candidates 2 --check 'x > 5'\nx"), folder, url)
+        html = str(made.cells[1].outputs)
+        assert "Candidate 2 of 2 was chosen: passes 1 of 1 check, more than the others." in html
+        asked = len(server.requests)
+        again = execute(notebook(LOAD, "%%agent --candidates 2 --check 'x > 5'\nx"), folder, environment)
+        assert "Candidate 2 of 2 was chosen" in str(again.cells[1].outputs) and len(server.requests) == asked
+
+
 def test_the_model_reads_the_traceback_and_the_truth_about_state(folder, environment):
     with serving(TURNS) as server, front_end(folder, {**environment, "ANTHROPIC_BASE_URL": server.url}) as front:
         front.run(LOAD)
