@@ -21,7 +21,7 @@ from typing import Any
 
 sys.path[0] = str(Path(__file__).parent.parent)  # this checkout's `benchmarks` and `tests`, from any folder
 
-from benchmarks import executing, loop, memory, passing, starting, ui, undoing  # noqa: E402
+from benchmarks import executing, loop, memory, passing, starting, trying, ui, undoing  # noqa: E402
 from benchmarks.measure import Row, load, machine  # noqa: E402
 
 Benchmark = Callable[[bool], Iterator[Row]]
@@ -31,6 +31,7 @@ ALL: dict[str, Benchmark] = {
     "import": starting.imports,
     "execute": executing.round_trip,
     "states": undoing.states,
+    "candidates": trying.candidates,
     "loop": loop.attempts,
     "prompts": loop.prompts,
     "memory": memory.idle,
