@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from jupyter_codeagent.errors import SandboxDied
@@ -23,8 +23,6 @@ from jupyter_codeagent.trajectory import CodeError, Observation
 # what code meets where others beside it have used up what they share: processes, or room for files
 SHARED = re.compile(r"\[Errno (?:11|28)\]|can't start new thread|No space left|Resource temporarily unavailable")
 STOPPED = CodeError("Interrupted", "Stopped by the user.")
-CHILDREN = "Processes that the code left running were ended."
-UNKEPT = "The state after it cannot be kept as a copy; going on from it runs the code again."
 Seen = list[tuple[Observation, bool]]
 
 
@@ -38,7 +36,7 @@ class Trial:
     slot: Slot | None = None
     observation: Observation = field(default_factory=Observation)
     over: bool = False
-    why: str = ""  # why its state could not be kept
+    why: str = ""  # why there is no copy of the state after it, as the rest of "because ..."
 
     @property
     def running(self) -> bool:
@@ -126,9 +124,11 @@ class Shares:
         self._looked = now
         if len(self.supervisor.inside()) < self.policy.processes - 8:
             self._crowded = now
-        strays, limit = self.strays, self.policy.memory
-        used = memory(strays, limit) + self.supervisor.kernel_memory()
-        return now - self._crowded > CROWDED or used > limit
+        limit, alone = self.policy.memory, sum(t.state is not None for t in self.trials) < 2
+        if alone and not self.strays:
+            return False
+        used = memory([*self.strays, *(pid for t in self.trials for pid in self.of(t))], limit)
+        return now - self._crowded > CROWDED or used + self.supervisor.kernel_memory() > limit
 
 
 class Aside:
@@ -256,11 +256,14 @@ class Aside:
             self._running, supervisor.beside = trials, len(trials)
             yield [(t.observation, t.over) for t in trials]
             alike = yield from self._watch(trials, shares, policy)
+            if alike:
+                self._settle(trials, before)
             kept = alike
-            if kept:
-                with uninterrupted():
-                    supervisor.sweep([*before, *(t.state.pid for t in trials if t.state is not None)])
-                kept = alike = self._stopping or supervisor.unwritten(point)
+            if alike and not supervisor.unwritten(point):
+                alike = kept = self._stopping  # then nobody knows whose files they are
+                for trial in trials:
+                    trial.discard()
+                    trial.why = "it was stopped beside others, and files were written meanwhile"
         finally:
             supervisor.beside = 0
             if not kept:
@@ -340,8 +343,7 @@ class Aside:
                 trial.state = self.copy(point)
                 seen = self._alone(trial, policy)
             trial.end(seen)
-            with uninterrupted():
-                self.supervisor.sweep([*before, *([trial.state.pid] if trial.state is not None else [])])
+            self._settle([trial], before)
             kept = True
         finally:
             if not kept:
@@ -351,14 +353,15 @@ class Aside:
         """Give each trial a copy of `point`, none of which can hurt the others, the points, or the live state."""
         supervisor = self.supervisor
         supervisor.insure()
+        for trial, state in zip(trials, forks(point, len(trials)), strict=True):
+            trial.state = state
         for trial in trials:
-            trial.state = self.copy(point)
-        states = [t.state for t in trials if t.state is not None]
-        if supervisor.live is not None:
-            supervisor.live.shield(states)
-        others = [*states, *([supervisor.live] if supervisor.live is not None else [])]
-        for state in states:
-            state.shield([other for other in others if other is not state])
+            trial.state = trial.state or self.copy(point)
+        live = [supervisor.live] if supervisor.live is not None else []
+        states = [*live, *(t.state for t in trials if t.state is not None)]
+        begun = [(s, s.begin_shield([*supervisor.protected(), *(o for o in states if o is not s)])) for s in states]
+        for state, shielding in begun:
+            state.end_shield(shielding)
 
     def copy(self, point: Point) -> State:
         """Return an active copy of `point` beside the live state."""
@@ -383,41 +386,50 @@ class Aside:
         found = []
         with uninterrupted():
             for trial in trials:
-                self._still(trial)
-                made = Point(trial.state, (*point.log, Cell(trial.code)), uses=1, files=point.files, why=trial.why)
+                made = Point(trial.state, (*point.log, Cell(trial.code)), uses=1, why=trial.why, files=point.files)
+                if made.state is None and (base := supervisor.nearest(made)) is not supervisor.origin:
+                    made.base = base
+                    base.uses += 1
                 supervisor.points.append(made)
                 found.append((trial.observation, made))
             states = [made.state for _, made in found if made.state is not None]
             if supervisor.live is not None:
                 supervisor.live.shield(states)
+            supervisor.trim()
         return found
 
+    def _settle(self, trials: Sequence[Trial], before: Sequence[int]) -> None:
+        """End all that the trials have left running; nothing goes on in the processes that are kept."""
+        with uninterrupted():
+            for trial in trials:
+                self._still(trial)
+            self.supervisor.sweep([*before, *(t.state.pid for t in trials if t.state is not None)])
+
     def _still(self, trial: Trial) -> None:
-        """Make sure that nothing goes on in a trial's process: a copy takes the place of one that has threads."""
+        """Make sure that nothing goes on in a trial's process: a copy takes the place of one that has threads.
+
+        Where a copy would not be the same, there is none, and going on from there runs the code again.
+        """
         state = trial.state
         if state is None:
+            trial.why = trial.why or "its process ended"
             return
-        try:
-            threads = int(status(state.pid)["Threads"])
-        except (OSError, KeyError):
-            threads = 0
-        if threads == 1 and state.alive:
+        if not descendants(state.pid) and threads(state.pid) == 1:
             return
         trial.state = None
         try:
             copy = state.fork()
+            trial.why = copy.unsafe
             if copy.unsafe:
                 trial.why = copy.unsafe
                 copy.kill()
                 copy.bury()
             else:
                 trial.state = copy
-        except (Gone, gate.Violation):
-            pass
+        except (Gone, gate.Violation) as error:
+            trial.why = str(error)
         state.kill()
         state.bury()
-        if trial.state is None:
-            trial.observation = replace(trial.observation, notes=(*trial.observation.notes, UNKEPT))
 
     def _clear(self, trials: Sequence[Trial], before: Sequence[int]) -> None:
         """End the trials and all that they started."""
@@ -425,6 +437,37 @@ class Aside:
             for trial in trials:
                 trial.discard()
             self.supervisor.sweep(before)
+
+
+def forks(point: Point, count: int) -> list[State | None]:
+    """Return `count` copies of a point's process, made all at once; None for those that there is no room for."""
+    made: list[State | None] = []
+    parent = point.state
+    if parent is None or not point.usable:
+        return [None] * count
+    begun = [parent.begin_fork() for _ in range(count)]
+    try:
+        for child in begun:
+            answer = parent.wait("forked", "refused")
+            if answer["op"] == "refused":
+                child.close()
+            made.append(child if answer["op"] == "forked" else None)
+            if answer["op"] == "forked":
+                child.greet(answer)
+    except (Gone, gate.Violation):
+        for child in begun:
+            child.kill()
+            child.close()
+        raise
+    return made
+
+
+def threads(pid: int) -> int:
+    """Return how many threads a process has; 0 where it is gone."""
+    try:
+        return int(status(pid)["Threads"])
+    except (OSError, KeyError):
+        return 0
 
 
 def _short(observation: Observation) -> bool:

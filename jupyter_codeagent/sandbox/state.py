@@ -14,6 +14,7 @@ import socket
 import struct
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,15 @@ class Wire:
         del buffer[:at]
         if texts:
             yield kind, b"".join(texts)
+
+
+@dataclass(frozen=True)
+class Shielding:
+    """Filters that a process was asked to load: for whom, how many, and how many it had before (None: unknown)."""
+
+    single: frozenset[int]
+    filters: int
+    before: str | None
 
 
 class State:
@@ -237,18 +247,27 @@ class State:
         A process and those forked from it can have `SHIELDS` such filters. The one that follows, the last, takes away
         all ways to signal processes by their numbers.
         """
+        self.end_shield(self.begin_shield(others))
+
+    def begin_shield(self, others: Sequence[State]) -> Shielding:
+        """Ask for what `shield` does without waiting for it."""
         missing = [other.inner for other in others if other.inner not in self.shields and other is not self]
         single = missing[: max(0, SHIELDS - len(self.shields))]
         filters = [seccomp.shield(pid) for pid in single]
         if len(missing) > len(single) and not self.secluded:
             filters.append(seccomp.shield_all())
-        before = status(self.pid).get("Seccomp_filters")
-        self.ask("protect", "protected", filters=[base64.b64encode(program).decode() for program in filters])
+        begun = Shielding(frozenset(single), len(filters), status(self.pid).get("Seccomp_filters"))
+        self.wire.send({"op": "protect", "filters": [base64.b64encode(program).decode() for program in filters]})
+        return begun
+
+    def end_shield(self, begun: Shielding) -> None:
+        """Wait for what was asked for, and look whether it is so."""
+        self.wait("protected")
         after = status(self.pid).get("Seccomp_filters")
-        if before is not None and after is not None and int(after) < int(before) + len(filters):
+        if begun.before is not None and after is not None and int(after) < int(begun.before) + begun.filters:
             raise Gone("a filter was not loaded")
-        self.shields |= frozenset(single)
-        self.secluded = self.secluded or len(filters) > len(single)
+        self.shields |= begun.single
+        self.secluded = self.secluded or begun.filters > len(begun.single)
 
     @property
     def alive(self) -> bool:
