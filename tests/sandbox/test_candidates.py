@@ -160,6 +160,36 @@ def test_the_one_that_is_chosen_goes_on(box, begun):
     box.rollback(begun)
 
 
+def test_files_that_candidates_write_are_each_ones_own(box, begun):
+    box.execute("open('kept.txt', 'w').write('0')")
+    here = box.checkpoint()
+    write = "before = open('kept.txt').read(); open('kept.txt', 'a').write('{0}'); open('/tmp/{0}', 'w').write('x')\n"
+    look = "import glob; print(before, open('kept.txt').read(), sorted(glob.glob('/tmp/?')))"
+    found = box.candidates(here, [write.format(n) + look for n in "abc"])
+    assert [c.observation.text for c in found] == [f"0 0{n} ['/tmp/{n}']\n" for n in "abc"]
+    look = "import glob; print(open('kept.txt').read(), sorted(glob.glob('/tmp/?')))"
+    assert box.execute(look).text == "0 []\n"
+    box.rollback(found[1].checkpoint)
+    assert box.execute(look).text == "0b ['/tmp/b']\n"
+    box.rollback(found[0].checkpoint)
+    assert box.execute(look).text == "0a ['/tmp/a']\n"
+    for checkpoint in [here, *(c.checkpoint for c in found)]:
+        checkpoint.drop()
+    box.rollback(begun)
+
+
+def test_what_only_one_candidate_writes_is_not_seen_by_the_others(box, begun, two_at_once):
+    seen = tried(
+        box,
+        begun,
+        "open('mine.txt', 'w').write('1')",
+        "import os, time; time.sleep(0.3); print(os.path.exists('mine.txt'))",
+    )
+    assert seen[1].text == "False\n"
+    assert box.execute("import os; print(os.path.exists('mine.txt'))").text == "False\n"
+    box.rollback(begun)
+
+
 def test_one_that_was_lost_can_be_chosen_by_running_it_again(box, begun):
     found = box.candidates(begun, ["y = 41"])
     os.kill(found[0].checkpoint.point.state.pid, signal.SIGKILL)
