@@ -48,6 +48,13 @@ class Trial:
         """Its copy of the state was of no use."""
         return self.execution is not None and self.execution.hung
 
+    @property
+    def struck(self) -> bool:
+        """A signal came that we have not sent; it may be another's, since threads can be reached by their numbers."""
+        error, execution = self.observation.error, self.execution
+        interrupted = error is not None and error.ename == "KeyboardInterrupt"
+        return execution is not None and (execution.killed or execution.halted or interrupted)
+
     def begin(self, execution: Execution, slot: Slot | None) -> None:
         """Have the code executed."""
         self.execution, self.slot = execution, slot
@@ -288,7 +295,8 @@ class Aside:
                 self.stop()
         if stopped:
             raise KeyboardInterrupt
-        return self._stopping or not any(t.hung or _short(t.observation) for t in trials)
+        alone = len(trials) == 1
+        return self._stopping or not any(t.hung or (not alone and (t.struck or _short(t.observation))) for t in trials)
 
     def _begin(self, trials: list[Trial], shares: Shares, policy: SandboxPolicy) -> None:
         """Begin those that wait, as far as there are slots; one may always run."""

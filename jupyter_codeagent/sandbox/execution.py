@@ -13,7 +13,7 @@ from select import POLLIN, poll
 
 from jupyter_codeagent.sandbox import gate
 from jupyter_codeagent.sandbox.policy import MIB, SandboxPolicy
-from jupyter_codeagent.sandbox.state import Gone, State, memory, stuck
+from jupyter_codeagent.sandbox.state import Gone, State, halted, memory, stuck
 from jupyter_codeagent.trajectory import CodeError, Observation
 
 SHOW = 0.08  # seconds between two looks at a growing observation
@@ -72,6 +72,7 @@ class Execution:
         self.names: dict[str, str] = {}
         self.notes: list[str] = []
         self.over = self.died = self.fresh = False
+        self.killed = self.halted = False  # a signal ended the process, or had it halt, and none of ours
         self.hung = False  # it waited for threads that its copy of the state lacks
         self.late = 0
         self.started = self.shown = self.watched = self.crowded = self.moved = 0.0
@@ -178,6 +179,7 @@ class Execution:
     def limits(self, now: float) -> None:
         """Stop what runs too long or uses too much; interrupt again, or kill, what does not stop."""
         if not self.reason and now - self.started > self.policy.timeout:
+            self.halted = halted(self.state.pid)
             self.stop("TimedOut")
         if now - self.watched > WATCH:
             self.watched = now
@@ -237,6 +239,7 @@ class Execution:
         self.over = self.died = True
         self.state.kill()
         code = self.state.status_at_end()
+        self.killed = not self.reason and code is not None and code < 0
         if not self.reason:
             killed = code == -signal.SIGKILL and oom_kills() > self.kills
             self.reason = "OutOfMemory" if killed else "Crashed"

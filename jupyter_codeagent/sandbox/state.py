@@ -329,6 +329,14 @@ def status(pid: int) -> dict[str, str]:
     return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
 
 
+def halted(pid: int) -> bool:
+    """Say whether a process was stopped by a signal, and not yet continued."""
+    try:
+        return status(pid)["State"].startswith(("T", "t"))
+    except (OSError, KeyError):
+        return False
+
+
 def descendants(pid: int) -> list[int]:
     """Return all living processes below `pid`, as the host numbers them."""
     found: list[int] = []

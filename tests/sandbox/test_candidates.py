@@ -123,6 +123,24 @@ def test_hostile_ones_cannot_hurt_each_other(box, begun, two_at_once):
     assert [s.text for s in seen] == ["", "[1]\n", "", "[1]\n"]
 
 
+STRIKE = (
+    "import os, signal, time\n"
+    "until = time.time() + 1\n"
+    "while time.time() < until:\n"
+    "    for number in range(2, 400):\n"
+    "        if not os.path.exists(f'/proc/self/task/{{number}}'):\n"
+    "            try: os.kill(number, signal.{0})\n"
+    "            except OSError: pass\n"
+)
+THREADED = "import threading, time\nt = threading.Thread(target=time.sleep, args=(0.7,)); t.start(); t.join(); print(x)"
+
+
+@pytest.mark.parametrize("number", ["SIGKILL", "SIGINT", "SIGTERM"])
+def test_a_thread_that_is_struck_by_another_candidate_runs_again_alone(box, begun, two_at_once, number):
+    seen = tried(box, begun, STRIKE.format(number), THREADED)
+    assert ends(seen) == [None, None] and seen[1].text == "[1]\n"
+
+
 def test_one_that_fills_the_process_limit_leaves_the_others(box, begun, two_at_once):
     bomb = "import os, time\nwhile True:\n    try:\n        if os.fork() == 0: time.sleep(60)\n    except OSError: pass"
     seen = tried(
