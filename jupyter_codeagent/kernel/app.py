@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from ipykernel.kernelapp import IPKernelApp
 from traitlets import Type
 
@@ -14,7 +16,8 @@ class SandboxKernelApp(IPKernelApp):
     kernel_class = Type(SandboxKernel, klass="ipykernel.kernelbase.Kernel").tag(config=True)
 
     def init_pdb(self) -> None:
-        """Do nothing: nothing is debugged here."""
+        """Have no debugger: it would run in this process, and takes long to load."""
+        sys.modules.setdefault("debugpy", None)  # type: ignore[arg-type]
 
     def init_path(self) -> None:
         """Do nothing: modules of the working folder are for the sandbox."""

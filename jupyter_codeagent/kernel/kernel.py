@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 BANNER = """Python {python} in a sandbox of jupyter_codeagent {version}
 Cells see the working folder and change nothing outside; %undo takes the last cell back.
 """
+LEAVING = ("exit", "quit", "exit()", "quit()")  # what a person types in a console
 Content = dict[str, Any]
 
 
@@ -65,7 +66,6 @@ class SandboxKernel(IPythonKernel):
         self._loading = threading.Lock()
         self._magics: tuple[AgentMagics, NotebookDesk] | None = None
         self._failure: tuple[str, CodeError] | None = None  # the cell that failed last
-        del self.control_handlers["debug_request"]
         hosting.register(self.comm_manager)
         threading.Thread(target=self._start_sandbox, name="codeagent-start", daemon=True).start()
 
@@ -140,6 +140,8 @@ class SandboxKernel(IPythonKernel):
         reply = {"execution_count": count, "user_expressions": {}, "payload": [], **reply}
         if reply["status"] == "ok" and user_expressions:
             reply["user_expressions"] = answers.expressions(self.sandbox, texts(user_expressions))
+        if code.strip() in LEAVING:
+            reply["payload"].append({"source": "ask_exit", "keepkernel": False})
         reply["payload"] += self.shell.payload_manager.read_payload()
         self.shell.payload_manager.clear_payload()
         return reply
