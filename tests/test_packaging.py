@@ -93,6 +93,17 @@ def test_wheel_puts_both_extensions_where_jupyter_looks(packages):
         assert f"{LAB}schemas/jupyter-codeagent-labextension/{schema.name}" in names
 
 
+def test_wheel_installs_the_kernel_with_its_logos(packages):
+    place = f"{SHARED}share/jupyter/kernels/codeagent-sandbox/"
+    with zipfile.ZipFile(packages[1]) as archive:
+        spec = json.loads(archive.read(f"{place}kernel.json"))
+        held = {name.removeprefix(place) for name in archive.namelist() if name.startswith(place)}
+        assert archive.read(f"{place}logo-64x64.png").startswith(b"\x89PNG")
+    assert held == {"kernel.json", "logo-svg.svg", "logo-32x32.png", "logo-64x64.png"}
+    assert spec["display_name"] == "Python 3 (sandboxed)"
+    assert spec["argv"][:4] == ["python", "-P", "-m", "jupyter_codeagent.kernel"]  # -P: not from the working folder
+
+
 def test_wheel_holds_the_built_extension_once_and_no_sources_of_it(packages):
     names = contents(packages[1])
     assets = [digest for name, digest in names.items() if name.startswith(LAB)]
