@@ -17,6 +17,7 @@ from jupyter_codeagent.trajectory import (
     CodeError,
     Observation,
     Trajectory,
+    Undone,
     Usage,
     Verdict,
 )
@@ -92,7 +93,7 @@ class Agent:
             try:
                 if not attempt.succeeded:  # an error, the stop button, or a caller who went away
                     settle(attempt)  # first: the stop button may be pressed again
-                    self.sandbox.rollback(before)
+                    tell(attempt, self.sandbox.rollback(before))
             finally:
                 before.drop()
         yield attempt
@@ -117,6 +118,13 @@ class Agent:
             "" if len(seen) > len(cells) else f"attempt code, run again from the start, failed in cell {len(seen)}: "
         )
         return Verdict(check.label, False, f"{where}{error.ename}: {error.evalue}")
+
+
+def tell(attempt: Attempt, undone: Undone | None) -> None:
+    """Put into the record what was made as before, and at what price."""
+    attempt.undone = undone
+    if undone is not None and attempt.observation is not None:
+        attempt.observation = replace(attempt.observation, notes=(*attempt.observation.notes, *undone.notes))
 
 
 def settle(attempt: Attempt) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from jupyter_codeagent.asking import Model, Replies, Reply
 from jupyter_codeagent.choosing import Standing, choose
 from jupyter_codeagent.source import sameness
-from jupyter_codeagent.trajectory import Attempt, Check, CodeError, Observation, Trajectory, Usage, Verdict
+from jupyter_codeagent.trajectory import Attempt, Check, CodeError, Observation, Trajectory, Undone, Usage, Verdict
 
 MOST = 8  # candidates of one ask
 UNDECIDED = "Stopped before one of the candidates was chosen."
@@ -40,8 +40,8 @@ class Sandbox(Protocol):
     def checkpoint(self) -> Checkpoint:
         """Keep the state as it is now."""
 
-    def rollback(self, checkpoint: Any, /) -> None:
-        """Make the state as it was at `checkpoint`, which stays usable."""
+    def rollback(self, checkpoint: Any, /) -> Undone | None:
+        """Make the state as it was at `checkpoint`, which stays usable; returns what that restored, if it is known."""
 
     def try_out(
         self, checkpoint: Any, /, codes: Sequence[str]
@@ -91,6 +91,7 @@ def compete(sandbox: Sandbox, trajectory: Trajectory, attempts: list[Attempt]) -
     trajectory.rivals = []
     before = sandbox.checkpoint()
     found: Sequence[Candidate] = ()
+    undone: Undone | None = None
     try:
         found = yield from _run(sandbox, before, attempts)
         standings = _judge(sandbox, trajectory.checks, attempts, found)
@@ -98,13 +99,15 @@ def compete(sandbox: Sandbox, trajectory: Trajectory, attempts: list[Attempt]) -
         for attempt in attempts:
             attempt.rolled_back = not (attempt.chosen and attempt.succeeded)
         if best.succeeded:
-            sandbox.rollback(_of(best, attempts, found).checkpoint)
+            undone = sandbox.rollback(_of(best, attempts, found).checkpoint)
     finally:
         try:
             if not any(a.chosen for a in attempts):  # the stop button, or a caller who went away
                 _settle(attempts)
             if not any(a.chosen and a.succeeded for a in attempts):
-                sandbox.rollback(before)
+                undone = sandbox.rollback(before)
+            for attempt in attempts:
+                attempt.undone = undone if attempt.rolled_back else None
         finally:
             for checkpoint in [before, *(c.checkpoint for c in found)]:
                 checkpoint.drop()

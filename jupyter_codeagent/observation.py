@@ -12,6 +12,7 @@ from typing import Any
 from jupyter_codeagent.images import picture
 from jupyter_codeagent.source import sameness
 from jupyter_codeagent.trajectory import Answer, Attempt, CodeError, Frame, Observation, Trajectory, plain
+from jupyter_codeagent.wording import restored
 
 Block = dict[str, Any]  # a content block of the Messages API
 
@@ -162,7 +163,7 @@ class Report:
         if seen.error is None:
             return f"Attempt {number} succeeded in {seen.duration:.1f} s. Variables are kept."
         state = (
-            "Rolled back: variables are as before this attempt; files that it wrote are not rolled back."
+            restored(self.attempt.undone)
             if self.attempt.rolled_back
             else "Not rolled back: variables are as the code left them."
         )

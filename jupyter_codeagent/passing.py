@@ -15,7 +15,7 @@ from jupyter_codeagent.keys import Keys
 from jupyter_codeagent.packed import Packed, Shelf, pack
 from jupyter_codeagent.source import parsed
 from jupyter_codeagent.taken import Taken
-from jupyter_codeagent.trajectory import Observation
+from jupyter_codeagent.trajectory import Observation, Undone
 from jupyter_codeagent.variables import check_plain, limits, literal, source_of, told
 
 
@@ -25,7 +25,7 @@ class ValueSandbox(Protocol):
     def checkpoint(self) -> Checkpoint:
         """Keep the state as it is now."""
 
-    def rollback(self, checkpoint: Any, /) -> None:
+    def rollback(self, checkpoint: Any, /) -> Undone | None:
         """Make the state as it was at `checkpoint`."""
 
     def stream(self, code: str, values: dict[str, Any] | None = None) -> Iterator[Observation]:
@@ -138,10 +138,10 @@ class Passing:
         """Keep the state as it is now."""
         return Kept(self.sandbox.checkpoint(), dict(self.passed), frozenset(self.made))
 
-    def rollback(self, checkpoint: Kept) -> None:
+    def rollback(self, checkpoint: Kept) -> Undone | None:
         """Make the state as it was at `checkpoint`; values that came in since are passed again when named."""
         try:
-            self.sandbox.rollback(checkpoint.inner)
+            return self.sandbox.rollback(checkpoint.inner)
         finally:  # also where the stop button is pressed once more
             self.passed, self.made = dict(checkpoint.passed), set(checkpoint.made)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from jupyter_codeagent.agent import Sandbox
 from jupyter_codeagent.candidates import Candidate, Checkpoint
-from jupyter_codeagent.trajectory import CodeError, Observation
+from jupyter_codeagent.trajectory import CodeError, Observation, Undone
 
 QUESTION = "Run this code in the sandbox? Enter: yes. Or say what should be different: "
 _YES = {"", "y", "yes"}
@@ -32,9 +32,9 @@ class Reviewed:
         """Keep the state as it is now."""
         return self.sandbox.checkpoint()
 
-    def rollback(self, checkpoint: Any) -> None:
+    def rollback(self, checkpoint: Any) -> Undone | None:
         """Make the state as it was at `checkpoint`."""
-        self.sandbox.rollback(checkpoint)
+        return self.sandbox.rollback(checkpoint)
 
     def stream(self, code: str) -> Iterator[Observation]:
         """Ask, then execute."""

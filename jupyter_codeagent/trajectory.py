@@ -170,6 +170,25 @@ class Verdict:
     detail: str = ""
 
 
+@dataclass(frozen=True)
+class Undone:
+    """What going back to an earlier state of the sandbox has done.
+
+    Parameters
+    ----------
+    files : bool
+        Files are as they were then, as variables always are.
+    processes : int
+        How many processes were ended that the code had left running.
+    notes : tuple of str
+        Sentences of the supervisor: that earlier code ran again, and why.
+    """
+
+    files: bool = False
+    processes: int = 0
+    notes: tuple[str, ...] = ()
+
+
 @dataclass
 class Attempt:
     """One piece of code and what came of it; the user sees it as one cell.
@@ -186,6 +205,8 @@ class Attempt:
         The code has been executed, or was stopped.
     rolled_back : bool
         The sandbox is again as it was before this attempt.
+    undone : Undone or None
+        What was made as before; None where that is not known.
     accepted, discarded : bool
         What the user said of it. In a run without a person the kept attempts of a solved task count as accepted.
     edited : bool
@@ -209,6 +230,7 @@ class Attempt:
     observation: Observation | None = None
     done: bool = False
     rolled_back: bool = False
+    undone: Undone | None = None
     accepted: bool = False
     discarded: bool = False
     edited: bool = False
@@ -504,7 +526,13 @@ def _observation(data: dict[str, Any] | None) -> Observation | None:
 
 
 def _attempt(data: dict[str, Any]) -> Attempt:
-    return Attempt(**{**data, "action": _action(data["action"]), "observation": _observation(data["observation"])})
+    undone = data.get("undone")
+    parts = {
+        "action": _action(data["action"]),
+        "observation": _observation(data["observation"]),
+        "undone": Undone(**{**undone, "notes": tuple(undone["notes"])}) if undone else None,
+    }
+    return Attempt(**{**data, **parts})
 
 
 def _answer(data: dict[str, Any]) -> Answer:

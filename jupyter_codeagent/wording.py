@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from jupyter_codeagent.trajectory import Attempt, Trajectory
+from jupyter_codeagent.trajectory import Attempt, Trajectory, Undone
 
 DOT = " \u00b7 "
 WORDS = {
@@ -44,6 +44,18 @@ def facts(trajectory: Trajectory, seconds: float | None, costs: bool) -> str:
     if trajectory.tier:
         parts.append(f"sandbox tier {trajectory.tier}")
     return DOT.join(parts)
+
+
+def restored(undone: Undone | None) -> str:
+    """Return what is as it was before an attempt that was rolled back, and what is not, in one sentence."""
+    if undone is None:
+        return "Rolled back: variables are as before this attempt; files that it wrote may still be there."
+    what = "variables and files are" if undone.files else "variables are"
+    rest = "" if undone.files else "; files that it wrote are not rolled back"
+    if undone.processes:
+        count = _count(undone.processes, "process").replace("processs", "processes")
+        rest += f"; {count} that it left running {'was' if undone.processes == 1 else 'were'} ended"
+    return f"Rolled back: {what} as before this attempt{rest}."
 
 
 def remarks(attempt: Attempt) -> Iterator[str]:

@@ -24,7 +24,7 @@ from jupyter_codeagent.sandbox.state import Gone, State, memory
 from jupyter_codeagent.sandbox.supervisor import HUNG, Cell, Point, Supervisor
 from jupyter_codeagent.sandbox.values import pack
 from jupyter_codeagent.source import parsed
-from jupyter_codeagent.trajectory import Observation
+from jupyter_codeagent.trajectory import Observation, Undone
 
 HARMLESS = (
     ast.Module, ast.Expr, ast.Constant, ast.Name, ast.Load, ast.UnaryOp, ast.USub, ast.UAdd, ast.Not, ast.Tuple,
@@ -164,7 +164,7 @@ class Sandbox:
         A KeyboardInterrupt stops the code, is raised again after the last observation, and leaves a usable sandbox.
         """
         with self._turn() as supervisor:
-            said = len(supervisor.notes)
+            said, supervisor.ended = len(supervisor.notes), 0
             supervisor.insure()
             execution = self._begin(code, values)
             try:
@@ -301,11 +301,11 @@ class Sandbox:
             point.uses += 1
             return Checkpoint(self, point)
 
-    def rollback(self, checkpoint: Checkpoint) -> None:
+    def rollback(self, checkpoint: Checkpoint) -> Undone:
         """Make all variables as they were at `checkpoint`, and end every process started since.
 
         Files that the code can write are put back too: the working folder as it appears inside, ``/tmp`` and
-        ``/dev/shm``. The checkpoint can be used again.
+        ``/dev/shm``. The checkpoint can be used again. Returns what was restored, and at what price.
 
         Raises
         ------
@@ -314,7 +314,9 @@ class Sandbox:
         """
         if checkpoint.dropped or checkpoint.sandbox is not self:
             raise ValueError("the checkpoint was dropped, or belongs to another sandbox")
+        said = len(self.supervisor.notes)
         self._go(checkpoint.point)
+        return self.supervisor.undone(checkpoint.point, said)
 
     def reset(self) -> None:
         """Make the state pristine; checkpoints stay usable."""

@@ -22,6 +22,7 @@ from jupyter_codeagent.sandbox.policy import MIB, SandboxPolicy
 from jupyter_codeagent.sandbox.shelter import uninterrupted
 from jupyter_codeagent.sandbox.state import HANDSHAKE, SHIELDS, Full, Gone, State, descendants, kernel_memory, readable
 from jupyter_codeagent.sandbox.values import Parcel
+from jupyter_codeagent.trajectory import Undone
 
 START = 60.0  # seconds for the interpreter and IPython to load; a cold disk is slow
 ADDRESSES = 64 * 2**30  # bytes of address space beyond the memory limit: bounds page tables, which nothing else counts
@@ -87,6 +88,7 @@ class Supervisor:
         self.log: list[Cell] = []
         self.begun: State | None = None  # a copy of the live state that was asked for and not yet waited for
         self.dying: list[State] = []  # killed, and to be buried once they have ended
+        self.ended = 0  # processes that the code had left running when it was undone
         self.beside = 0  # how many states execute beside the live one
         self.guard = threading.Lock()  # held while points lose their processes: the spawner's thread ends some, too
 
@@ -366,6 +368,7 @@ class Supervisor:
 
     def restore(self, point: Point) -> None:
         """Make the live state that of `point`, and end every process that is no known state."""
+        begun = self.begun is not None
         if self.begun is not None:
             self.begun.close()  # it ends when nobody is at the other end
             self.begun = None
@@ -374,7 +377,7 @@ class Supervisor:
             live.kill()
             live.bury()
         try:
-            self.sweep()
+            self.ended += max(0, self.sweep() - begun)
             self.bury()
             if self.kernel_memory() > self.policy.memory // 2:
                 raise Gone("its folders are full of files")
@@ -384,6 +387,11 @@ class Supervisor:
         if point is not self.safe:
             self.swap(point)
         self.dirty = len(self.log) < len(point.log)
+
+    def undone(self, point: Point, said: int) -> Undone:
+        """Return what going back to `point` has restored; `said` is how many notes there were before."""
+        ended, self.ended = self.ended, 0
+        return Undone(self.layer is not None and point.files is not None, ended, tuple(self.notes[said:]))
 
     def bring_up(self, point: Point, files: bool = False) -> list[Cell]:
         """Make a copy of `point` the live state, leaving what was live alone; return what led to it.
@@ -495,8 +503,8 @@ class Supervisor:
         """Return the bytes that the kernel may hold for the code, beside its processes."""
         return kernel_memory(self.zygote.pid, self.folders) if self.zygote is not None else 0
 
-    def sweep(self, spared: Sequence[int] = ()) -> None:
-        """End what attempts left behind: daemons, children, fork bombs.
+    def sweep(self, spared: Sequence[int] = ()) -> int:
+        """End what attempts left behind: daemons, children, fork bombs; returns how many processes that were.
 
         All are stopped before any is killed: a stopped process holds its place under the process limit, so that a
         fork bomb cannot fill the places of the dead.
@@ -505,7 +513,7 @@ class Supervisor:
         for _ in range(SWEEPS):
             strays = set(self.users()) - set(spared)
             if not strays:
-                return
+                return len(stopped - {state.pid for state in self.dying})
             number = signal.SIGKILL if strays <= stopped else signal.SIGSTOP
             for pid in strays:
                 with contextlib.suppress(ProcessLookupError):

@@ -4,8 +4,13 @@ import os
 
 import pytest
 
+from jupyter_codeagent.agent import Agent
 from jupyter_codeagent.errors import SandboxUnavailable
+from jupyter_codeagent.models.scripted import ScriptedModel
+from jupyter_codeagent.observation import reports
 from jupyter_codeagent.sandbox import Sandbox, SandboxPolicy
+from jupyter_codeagent.trajectory import Action, Trajectory, Undone
+from jupyter_codeagent.wording import restored
 from tests.sandbox.tree import wait_until
 
 MIB = 2**20
@@ -250,3 +255,37 @@ def test_a_copy_takes_the_place_of_an_older_one_where_no_more_processes_are_allo
 def test_a_policy_with_a_senseless_number_of_copies_is_refused(number):
     with pytest.raises(SandboxUnavailable, match=r"checkpoints is .* give at least 1 copy"):
         Sandbox(SandboxPolicy(workspace=None, checkpoints=number)).start()
+
+
+# -- what is said of it --------------------------------------------------------------------------------
+
+
+def test_going_back_tells_what_it_restored_and_ended(sandbox):
+    sandbox.execute("import subprocess; x = 1")
+    here = sandbox.checkpoint()
+    left = "p = [subprocess.Popen(['sleep', '1000']) for _ in range(2)]"
+    sandbox.execute(f"x = 2; open('f', 'w').write('a'); {left}; 1/0")
+    undone = sandbox.rollback(here)
+    assert undone == Undone(files=True, processes=2, notes=())
+    assert restored(undone) == (
+        "Rolled back: variables and files are as before this attempt; 2 processes that it left running were ended."
+    )
+    assert text(sandbox, "x, __import__('os').path.exists('f')") == "(1, False)\n"
+
+
+def test_processes_of_code_that_crashed_are_told_of_as_well(sandbox):
+    sandbox.execute("import subprocess, os; x = 1")
+    here = sandbox.checkpoint()
+    sandbox.execute("p = subprocess.Popen(['sleep', '1000']); os._exit(1)")
+    assert sandbox.rollback(here).processes == 1
+    assert sandbox.rollback(here).processes == 0
+
+
+def test_a_failed_attempt_is_reported_to_the_model_as_it_was_undone(sandbox):
+    thread = "import threading, time; threading.Thread(target=time.sleep, args=(1000,), daemon=True, name='t').start()"
+    model = ScriptedModel([Action("", thread), Action("", "x = 1; 1/0"), Action("done")])
+    trajectory = Trajectory("do it", limit=4)
+    failed = [attempt for attempt in Agent(model, sandbox).run(trajectory) if not attempt.succeeded]
+    said = next(blocks for entry, blocks in reports(trajectory) if entry is failed[0])[0]["text"]
+    assert "Rolled back: variables and files are as before this attempt.\n" in said
+    assert "Note: Going back ran 1 piece of earlier code again, because 1 thread of the code would be mis" in said
