@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 import time
 from pathlib import Path
@@ -10,8 +11,10 @@ from typing import Any
 
 from jupyter_client import KernelManager
 from jupyter_client.blocking.client import BlockingKernelClient
+from jupyter_client.kernelspec import KernelSpecManager
 
 SECONDS = 60.0
+CHECKOUT = Path(__file__).parent.parent
 
 
 class Kernel:
@@ -22,17 +25,27 @@ class Kernel:
     lean : bool
         Connect once the kernel has bound its sockets, and read its messages with nothing between. A client that
         connects earlier loses 0.1 s to ZMQ's pause before it tries again, and `wait_for_ready` another 0.2 s.
+    sandboxed : bool
+        Start "Python 3 (sandboxed)" of this checkout instead.
     """
 
-    def __init__(self, lean: bool = True) -> None:
+    def __init__(self, lean: bool = True, sandboxed: bool = False) -> None:
         self.lean = lean
         self.folder = tempfile.TemporaryDirectory(prefix="bench")
-        self.manager = KernelManager(transport="ipc", ip=str(Path(self.folder.name, "kernel")))
+        place = Path(self.folder.name)
+        self.project = place / "project"  # the notebook's folder
+        self.project.mkdir()
+        shutil.copytree(CHECKOUT / "kernelspec", place / "kernels" / "codeagent-sandbox")
+        specs = KernelSpecManager(kernel_dirs=[str(place / "kernels")]) if sandboxed else KernelSpecManager()
+        name = "codeagent-sandbox" if sandboxed else "python3"
+        self.manager = KernelManager(
+            transport="ipc", ip=str(place / "kernel"), kernel_name=name, kernel_spec_manager=specs
+        )
         self.client: BlockingKernelClient | None = None
 
     def start(self) -> None:
         """Start it and wait for the reply to the first execution."""
-        self.manager.start_kernel(env=environment())
+        self.manager.start_kernel(env=environment(), cwd=str(self.project))
         if self.lean:
             last = Path(f"{self.manager.ip}-{self.manager.hb_port}")
             while not last.exists():
@@ -107,4 +120,5 @@ _home = tempfile.TemporaryDirectory(prefix="bench")
 
 def environment() -> dict[str, str]:
     """Return the kernel's environment: nothing of the user's IPython is read or written."""
-    return {**os.environ, "IPYTHONDIR": _home.name}
+    paths = filter(None, [str(CHECKOUT), os.environ.get("PYTHONPATH", "")])
+    return {**os.environ, "IPYTHONDIR": _home.name, "PYTHONPATH": os.pathsep.join(paths)}

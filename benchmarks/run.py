@@ -28,6 +28,7 @@ Benchmark = Callable[[bool], Iterator[Row]]
 
 ALL: dict[str, Benchmark] = {
     "start": starting.sandbox_start,
+    "kernel": starting.kernel_start,
     "import": starting.imports,
     "execute": executing.round_trip,
     "states": undoing.states,

@@ -33,6 +33,21 @@ def sandbox_start(quick: bool) -> Iterator[Row]:
     yield Row("Sandbox.start() and the first result", "ms", found["sandbox"], usual, found["usual"])
 
 
+def kernel_start(quick: bool) -> Iterator[Row]:
+    """The kernel "Python 3 (sandboxed)": its start to the first reply, and one cell, against a plain ipykernel."""
+    found = interleave(5 if quick else 15, sandboxed=lambda: kernel(True, True), plain=lambda: kernel(True))
+    yield Row("Python 3 (sandboxed), first reply", "ms", found["sandboxed"], "plain ipykernel", found["plain"])
+    with Kernel(sandboxed=True) as sandboxed, Kernel() as plain:
+        for code in ("1", "x = 1"):
+            cells = interleave(
+                20 if quick else 100,
+                warm=5,
+                sandboxed=lambda code=code: milliseconds(lambda: sandboxed.execute(code)),
+                plain=lambda code=code: milliseconds(lambda: plain.execute(code)),
+            )
+            yield Row(f"a cell `{code}`", "ms", cells["sandboxed"], "plain ipykernel", cells["plain"])
+
+
 def start(folder: str, first: bool) -> float:
     """Time a sandbox's start, with a small table in its working folder."""
     sandbox = Sandbox(SandboxPolicy(workspace=folder))
@@ -49,14 +64,14 @@ def start(folder: str, first: bool) -> float:
             sandbox.close()
 
 
-def kernel(lean: bool) -> float:
+def kernel(lean: bool, sandboxed: bool = False) -> float:
     """Time a kernel's start."""
-    plain = Kernel(lean)
+    started = Kernel(lean, sandboxed)
     with settled():
         try:
-            return milliseconds(plain.start)
+            return milliseconds(started.start)
         finally:
-            plain.close()
+            started.close()
 
 
 def imports(quick: bool) -> Iterator[Row]:
