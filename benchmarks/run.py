@@ -33,6 +33,7 @@ ALL: dict[str, Benchmark] = {
     "execute": executing.round_trip,
     "states": undoing.states,
     "candidates": trying.candidates,
+    "pool": trying.waiting,
     "loop": loop.attempts,
     "prompts": loop.prompts,
     "memory": memory.idle,

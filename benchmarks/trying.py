@@ -8,6 +8,7 @@ from pathlib import Path
 
 from benchmarks.measure import Row, interleave, milliseconds
 from jupyter_codeagent.sandbox import Sandbox, SandboxPolicy
+from jupyter_codeagent.sandbox.pool import Pool
 from jupyter_codeagent.sandbox.slots import Slots
 
 COUNT = 8
@@ -55,3 +56,29 @@ def measured(sandbox: Sandbox, quick: bool) -> Iterator[Row]:
         f"{COUNT} candidates", "ms", found["together"], f"{COUNT} times one candidate", found["alone"],
         note="with more processors than two, codes that compute gain more",
     )  # fmt: skip
+
+
+def waiting(quick: bool) -> Iterator[Row]:
+    """A fresh sandbox that waits, against one that is started when it is needed."""
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as slots:
+        pool, policy = Pool(Slots(1, Path(slots))), SandboxPolicy(workspace=folder)
+
+        def taken() -> float:
+            pool.prepare(policy)
+            for warm in list(pool._waiting.values()):
+                assert warm.starter is not None
+                warm.starter.join()
+            made: list[Sandbox] = []
+            spent = milliseconds(lambda: made.append(pool.take(policy)))
+            made[0].close()
+            return spent
+
+        def started() -> float:
+            sandbox = Sandbox(policy)
+            spent = milliseconds(sandbox.start)
+            sandbox.close()
+            return spent
+
+        found = interleave(5 if quick else 15, 1, taken=taken, started=started)
+        pool.close()
+        yield Row("a sandbox that waits", "ms", found["taken"], "Sandbox.start()", found["started"])

@@ -17,6 +17,7 @@ from jupyter_codeagent.errors import CodeAgentError, TaskFailed, WrongUse
 from jupyter_codeagent.keys import Keys
 from jupyter_codeagent.models import get_model
 from jupyter_codeagent.sandbox import Sandbox, SandboxPolicy
+from jupyter_codeagent.sandbox.pool import pool
 from jupyter_codeagent.sandbox.workspace import too_wide
 from jupyter_codeagent.trajectory import Check, Trajectory
 from jupyter_codeagent.variables import literal
@@ -195,7 +196,7 @@ def prepared(
     trajectory.candidates = candidates
     policy.check()
     chosen = _chosen(model, folder)
-    with nullcontext(sandbox) if sandbox is not None else Sandbox(policy) as used:
+    with nullcontext(sandbox) if sandbox is not None else pool().take(policy) as used:
         yield _agent(chosen, used, variables or {}, trajectory), trajectory
     trajectory.accept()
 

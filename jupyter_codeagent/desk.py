@@ -25,6 +25,7 @@ from jupyter_codeagent.packed import Shelf
 from jupyter_codeagent.passing import Kept, Passing, names_used, unchanged
 from jupyter_codeagent.records import Records
 from jupyter_codeagent.sandbox import Sandbox, SandboxPolicy
+from jupyter_codeagent.sandbox.pool import pool
 from jupyter_codeagent.tasks import Tasks
 from jupyter_codeagent.trajectory import Attempt, Observation, Trajectory
 from jupyter_codeagent.user import User
@@ -127,8 +128,8 @@ class Desk:
         seconds = timeout or self.settings.timeout
         if self._sandbox is None or self._passing is None:
             policy = SandboxPolicy(folder or self.user.folder, memory=self.settings.memory)
-            fresh = self._made(policy)
             self.since, self.delivered = time.time(), {}
+            fresh = self._made(policy)
             fresh.start()
             if self._shut:  # meanwhile, by another thread
                 fresh.close()
@@ -142,7 +143,7 @@ class Desk:
     def _made(self, policy: SandboxPolicy) -> Sandbox | RemoteSandbox:
         """Return a new sandbox, here or behind the Jupyter server that is configured."""
         if not self.settings.gateway:
-            return Sandbox(policy)
+            return pool().take(policy)
         from jupyter_codeagent.sandbox.remote import RemoteSandbox
 
         return RemoteSandbox(self.settings.gateway, policy)
@@ -156,7 +157,10 @@ class Desk:
 
     def reset(self) -> str:
         """Begin anew; returns a sentence about it. Only whose turn it is may call it."""
+        used = self._sandbox is not None
         self.close()
+        if used and not self.settings.gateway:
+            pool().prepare(SandboxPolicy(self.user.folder, memory=self.settings.memory))
         return "The sandbox is closed; the next task starts in a fresh one, with the folder as it is then."
 
     def shut_down(self) -> None:
@@ -164,6 +168,7 @@ class Desk:
         self._shut = True
         self.stop()
         self.close()
+        pool().close()
 
     # -- turns ------------------------------------------------------------------------------------
 

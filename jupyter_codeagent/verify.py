@@ -11,7 +11,8 @@ from jupyter_codeagent.environment import packages_of
 from jupyter_codeagent.notebook import KEY, runnable
 from jupyter_codeagent.notebook_file import read_notebook
 from jupyter_codeagent.report import Difference, InputState, Report, compare, failed_with
-from jupyter_codeagent.sandbox import Sandbox, SandboxPolicy
+from jupyter_codeagent.sandbox import SandboxPolicy
+from jupyter_codeagent.sandbox.pool import pool
 from jupyter_codeagent.trajectory import CodeError
 
 
@@ -49,7 +50,7 @@ def verify_notebook(
     executed, duration = 0, 0.0
     needed = list(_needed(notebook))
     tell = progress or (lambda done, total: None)
-    with Sandbox(policy or SandboxPolicy(workspace=folder)) as sandbox:
+    with pool().take(policy or SandboxPolicy(workspace=folder)) as sandbox:
         for number, code, cell in cells:
             tell(executed, len(cells))
             seen = sandbox.execute(code)

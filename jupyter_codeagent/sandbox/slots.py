@@ -39,9 +39,12 @@ class Slots:
         How many there are; None: the processors that this process may use, less one.
     folder : Path or None
         Where their files are; None: in the user's runtime folder.
+    name : str
+        What their files' names begin with; those of another name are others.
     """
 
-    def __init__(self, count: int | None = None, folder: Path | None = None) -> None:
+    def __init__(self, count: int | None = None, folder: Path | None = None, name: str = "slot") -> None:
+        self.name = name
         self.count = len(os.sched_getaffinity(0)) - 1 if count is None else count
         self.folder = folder or runtime_folder()
 
@@ -50,7 +53,7 @@ class Slots:
         with contextlib.suppress(OSError):
             private(self.folder)
             for number in range(self.count):
-                if (slot := _lock(self.folder / f"slot-{number}")) is not None:
+                if (slot := _lock(self.folder / f"{self.name}-{number}")) is not None:
                     return slot
         return None
 
