@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 import types
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
@@ -228,10 +229,11 @@ class Passing:
                 continue
             if of_function and (line := import_of(name, self.namespace.get(name))):
                 chosen.sources.insert(0, line)
-            elif name in variables:
+            elif name in variables or (of_function and name.startswith("_") and name in self.namespace):
                 seen.add(name)
+                value = variables[name] if name in variables else self.namespace[name]
                 try:
-                    needed = self._add(chosen, name, variables[name], passed, name in since)
+                    needed = self._add(chosen, name, value, passed, name in since)
                     waiting += [(need, True) for need in needed]
                 except NotPlainData as error:
                     chosen.refused[name] = error.reason
@@ -313,6 +315,10 @@ def import_of(name: str, value: Any) -> str:
     return ""
 
 
+_TIMED = re.compile(r"%(?:time|timeit|prun)\s+(?:-\w+\s*\d*\s+)*(?=[^-\s])")  # what follows is Python
+_CALLED = re.compile(r"^(\s*[\w\s,]+=\s*)[!%].*")
+
+
 def names_used(code: str) -> list[str]:
     """Return the names that `code` reads before it has set them at top level; also where they stand in functions.
 
@@ -337,7 +343,12 @@ def _parsed(code: str) -> ast.Module:
 
 def _without_magic(line: str) -> str:
     bare = line.lstrip()
-    return line[: len(line) - len(bare)] + "pass" if bare[:1] in ("!", "%", "?") else line
+    indent = line[: len(line) - len(bare)]
+    if timed := _TIMED.match(bare):
+        return indent + bare[timed.end() :]
+    if bare[:1] in ("!", "%", "?"):
+        return indent + "pass"
+    return _CALLED.sub(r"\1None", line)
 
 
 class _Reader(ast.NodeVisitor):
@@ -391,7 +402,14 @@ class _Reader(ast.NodeVisitor):
 
     visit_AsyncFunctionDef = visit_FunctionDef
 
+    def visit_NamedExpr(self, node: ast.NamedExpr) -> None:
+        self.visit(node.value)
+        self.visit(node.target)
+
     def visit_Lambda(self, node: ast.Lambda) -> None:
+        for part in (*node.args.defaults, *node.args.kw_defaults):
+            if part is not None:
+                self.visit(part)
         self._body(node.args, [node.body])
 
     def visit_ClassDef(self, node: ast.ClassDef) -> None:
@@ -416,12 +434,26 @@ class _Reader(ast.NodeVisitor):
         outer = set(self.bound)
         every = (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, arguments.vararg, arguments.kwarg)
         self.bound.update(a.arg for a in every if a)
-        self.bound.update(  # a name that a function sets anywhere is its own everywhere
-            n.id for part in body for n in ast.walk(part) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)
-        )
+        self.bound.update(_own(body))
         for part in body:
             self.visit(part)
         self.bound = outer
+
+
+def _own(body: Sequence[ast.AST]) -> set[str]:
+    """Return the names that a function sets: they are its own everywhere in it, unless it says that they are global."""
+    own: set[str] = set()
+    others: set[str] = set()
+    waiting = list(body)
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            own.add(node.id)
+        elif isinstance(node, ast.Global):
+            others.update(node.names)
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef):
+            waiting += ast.iter_child_nodes(node)
+    return own - others
 
 
 def _notes(chosen: Chosen) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ import decimal
 import fractions
 import inspect
 import keyword
+import linecache
 import pathlib
 import re
 import reprlib
@@ -22,6 +23,7 @@ from typing import Any
 from jupyter_codeagent.errors import NotPlainData
 from jupyter_codeagent.keys import Keys
 from jupyter_codeagent.packed import Limits, OverBudget
+from jupyter_codeagent.source import parsed
 from jupyter_codeagent.taken import Taken
 
 MOST_BYTES = 512 * 2**20  # of one value, pickled
@@ -254,7 +256,30 @@ def source_of(name: str, value: Any) -> str:
     try:
         return inspect.cleandoc("\n" + inspect.getsource(value))
     except (OSError, TypeError):
+        if isinstance(value, type) and (source := _source_of_class(value)):
+            return source
         raise NotPlainData(name, "its source is not known") from None
+
+
+def _source_of_class(value: type[Any]) -> str:
+    """Return a class's source from the cell that defined it last; a class does not know where it was written."""
+    for entry in reversed(list(linecache.cache.values())):
+        if len(entry) != 4 or entry[1] is not None:  # what is a file has a time of change
+            continue
+        lines = entry[2]
+        if not any(f"class {value.__name__}" in line for line in lines):
+            continue
+        tree = parsed("".join(lines))
+        for node in reversed(tree.body if tree is not None else []):
+            if isinstance(node, ast.ClassDef) and node.name == value.__name__ and _defines(node, value):
+                first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+                return "".join(lines[first - 1 : node.end_lineno]).rstrip("\n")
+    return ""
+
+
+def _defines(node: ast.ClassDef, value: type[Any]) -> bool:
+    methods = {part.name for part in node.body if isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef)}
+    return methods <= set(vars(value))
 
 
 def _signature(value: Callable[..., object]) -> str:

@@ -50,6 +50,30 @@ def test_names_used_are_those_read_before_they_are_set():
     assert names_used(code) == ["df", "xs", "k", "g", "total"]
 
 
+@pytest.mark.parametrize(
+    "code, names",
+    [
+        ("(n := n + 1)", ["n"]),
+        ("f = lambda x=df: x", ["df"]),
+        ("def f():\n    global total\n    total = total + 1", ["total"]),
+        ("def f():\n    def g():\n        x = 1\n    return x", ["x"]),
+        ("def f():\n    x = 1\n    def g():\n        return x + y\n    return g", ["y"]),
+        ("class A(Base):\n    size = width\n    def f(self):\n        return other", ["Base", "width", "other"]),
+        ("[[cell for cell in row] for row in rows if keep(row)]", ["rows", "keep"]),
+        ("print(f'{a!r:{width}} {b}')", ["print", "a", "width", "b"]),
+        ("with open(path) as file:\n    text = file.read()", ["open", "path"]),
+        ("try:\n    df\nexcept NameError as error:\n    df = load(error)", ["df", "NameError", "load"]),
+        ("rows[0].name = value\ndel other", ["value", "rows", "other"]),
+        ("total += 1\nfor total in many: pass", ["total", "many"]),
+        ("async def f():\n    async for x in source:\n        [y async for y in others]", ["source", "others"]),
+        ("%time big.sum()\nfiles, n = !ls\nx = small", ["big", "small"]),
+        ("if many:\n    %timeit -n 10 -r3 f(x)\n    !rm {x}\n%matplotlib inline", ["many", "f", "x"]),
+    ],
+)  # fmt: skip
+def test_names_used_are_found_in_nested_code(code, names):
+    assert names_used(code) == names
+
+
 def test_names_used_survives_code_that_is_no_python():
     assert names_used("!ls\nprint(rows)") == ["print", "rows"]
     assert names_used("def broken(") == []
