@@ -90,9 +90,8 @@ class Hosted:
             policy = replace(policy, workspace=text(folder))
         elif request.payload:
             self.folder = tempfile.TemporaryDirectory(prefix="codeagent-", ignore_cleanup_errors=True)
-            Path(self.folder.name).chmod(0o755)  # under root, the code inside is somebody else
             self.left_out = spread(request.payload, Path(self.folder.name))
-            policy = replace(policy, workspace=self.folder.name)
+            policy = replace(policy, workspace=self.folder.name, overlay=False)  # others may not look into it
         policy.check()
         return policy
 

@@ -136,11 +136,11 @@ class Assembler:
         if not isinstance(data, dict):
             raise BadMessage("A message is not a JSON object.")
         if data.get("version") != VERSION or isinstance(data["version"], bool):
-            said = gate.bare(repr(data.get("version")), 40)
+            said = shown(data.get("version"))
             raise BadMessage(f"A message has version {said}, and this side speaks {VERSION}; install the same release.")
         op = data.get("op")
         if not isinstance(op, str) or op not in self.ops:
-            raise BadMessage(f"A message has the unknown operation {gate.bare(repr(op), 40)}.")
+            raise BadMessage(f"A message has the unknown operation {shown(op)}.")
         number, part, parts = (whole(data.get(name)) for name in ("id", "part", "parts"))
         if part >= parts or (parts - 1) * PART > self.most:
             raise BadMessage(f"A message says that it is part {part:,} of {parts:,}.")
@@ -158,24 +158,33 @@ def _head(head: object) -> dict[str, Any]:
     return head
 
 
+def shown(value: object) -> str:
+    """Return a word for a value that may be anything, for a message of one line."""
+    if isinstance(value, bool | float) or value is None:
+        return repr(value)
+    if isinstance(value, int) and abs(value) < 2**63:
+        return str(value)
+    return ascii(value[:30]) if isinstance(value, str) else f"a {type(value).__name__}"
+
+
 def whole(value: object, most: int = 2**53) -> int:
     """Return `value` as a number of things; raises BadMessage if it is none."""
     if type(value) is not int or not 0 <= value <= most:
-        raise BadMessage(f"A message has {gate.bare(repr(value), 40)} where a whole number is meant.")
+        raise BadMessage(f"A message has {shown(value)} where a whole number is meant.")
     return value
 
 
 def number(value: object, least: float, most: float) -> float:
     """Return a number between two others; raises BadMessage if it is none."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
-        raise BadMessage(f"A message has {gate.bare(repr(value), 40)} where {least:g} to {most:g} is meant.")
+        raise BadMessage(f"A message has {shown(value)} where {least:g} to {most:g} is meant.")
     return value
 
 
 def text(value: object) -> str:
     """Return `value` if it is text; raises BadMessage if it is not."""
     if not isinstance(value, str):
-        raise BadMessage(f"A message has {gate.bare(repr(value), 40)} where text is meant.")
+        raise BadMessage(f"A message has {shown(value)} where text is meant.")
     return value
 
 

@@ -1,6 +1,7 @@
 """What every sandbox does, on this machine or behind a Jupyter server: one list of checks for both."""
 
 import threading
+from dataclasses import replace
 
 import pytest
 
@@ -44,6 +45,15 @@ def sandbox(shared):
     return shared
 
 
+@pytest.fixture
+def patient(sandbox):
+    """The same sandbox, with time to load large libraries on a machine that is busy."""
+    before = sandbox.policy
+    sandbox.policy = replace(before, timeout=60)
+    yield sandbox
+    sandbox.policy = before
+
+
 def ends(sandbox, code):
     seen = sandbox.execute(code)
     assert seen.error is not None, seen
@@ -67,10 +77,10 @@ def test_await_magics_commands_and_descriptors_are_heard(sandbox):
     assert sandbox.execute("print('\\ud800 \\x1b[31mred\\x1b[0m \\u202e')").outputs[0]["text"].count("\x1b") == 2
 
 
-def test_a_frame_has_a_table_and_a_figure_an_image(sandbox):
-    table = sandbox.execute("import pandas as pd; pd.DataFrame({'a': [1]})").outputs[0]["data"]
+def test_a_frame_has_a_table_and_a_figure_an_image(patient):
+    table = patient.execute("import pandas as pd; pd.DataFrame({'a': [1]})").outputs[0]["data"]
     assert "<table" in table["text/html"]
-    figure = sandbox.execute("import matplotlib.pyplot as plt; _ = plt.plot([1, 2])").outputs[-1]["data"]
+    figure = patient.execute("import matplotlib.pyplot as plt; _ = plt.plot([1, 2])").outputs[-1]["data"]
     assert figure["image/png"].startswith("iVBOR")
 
 
@@ -276,13 +286,13 @@ def test_leaving_candidates_early_leaves_nothing(sandbox):
 # -- values and files --------------------------------------------------------------------------------
 
 
-def test_values_are_copies(sandbox):
+def test_values_are_copies(patient):
     import numpy as np
     import pandas as pd
 
     frame, array, nested = pd.DataFrame({"a": [1, 2], "s": ["x", "y"]}), np.arange(5), {"k": [1, {2}]}
     values = {"frame": frame, "array": array, "nested": nested}
-    seen = sandbox.execute(
+    seen = patient.execute(
         "frame.loc[0, 'a'] = 9; array += 1; nested['k'].append(3); print(frame.a.sum(), array.sum(), nested)", values
     )
     assert seen.text == "11 15 {'k': [1, {2}, 3]}\n"
@@ -297,31 +307,37 @@ def test_a_value_that_cannot_be_copied_is_named(sandbox):
     assert ends(sandbox, "lock") == "NameError"
 
 
-def test_fetched_values_are_equal_and_what_is_no_data_stays(sandbox):
+def test_fetched_values_are_equal_and_what_is_no_data_stays(patient):
     import numpy as np
     import pandas as pd
 
-    sandbox.put("given", {"frame": pd.DataFrame({"a": [1, 2], "s": ["x", None]}), "n": [1, None, float("inf")]})
-    sandbox.execute("import numpy as np; array = np.arange(3_000_000); t = (1, {'k'}); f = open('/dev/null')")
-    assert sandbox.fetch("t") == (1, {"k"})
-    assert np.array_equal(sandbox.fetch("array"), np.arange(3_000_000))
-    back = sandbox.fetch("given")
+    patient.put("given", {"frame": pd.DataFrame({"a": [1, 2], "s": ["x", None]}), "n": [1, None, float("inf")]})
+    patient.execute("import numpy as np; array = np.arange(3_000_000); t = (1, {'k'}); f = open('/dev/null')")
+    assert patient.fetch("t") == (1, {"k"})
+    assert np.array_equal(patient.fetch("array"), np.arange(3_000_000))
+    back = patient.fetch("given")
     assert back["n"] == [1, None, float("inf")]
     pd.testing.assert_frame_equal(back["frame"], pd.DataFrame({"a": [1, 2], "s": ["x", None]}))
     for name in ("f", "missing"):
         with pytest.raises(NotPlainData, match=name):
-            sandbox.fetch(name)
+            patient.fetch(name)
 
 
-def test_a_figure_comes_as_a_picture(sandbox):
-    sandbox.execute("import matplotlib.pyplot as plt; figure = plt.figure()")
-    assert sandbox.fetch("figure").data.startswith(b"\x89PNG")
+def test_a_figure_comes_as_a_picture(patient):
+    patient.execute("import matplotlib.pyplot as plt; figure = plt.figure()")
+    assert patient.fetch("figure").data.startswith(b"\x89PNG")
 
 
 def test_the_working_folder_is_there_without_its_secrets(sandbox, folder):
     code = "import os; from deep.helper import answer\nprint(open('data.csv').read(), answer(), os.path.exists('.env'))"
     assert sandbox.execute(code).text == "a,b\n1,2\n 42 False\n"
+    here = sandbox.checkpoint()
     sandbox.execute("open('data.csv', 'w').write('changed'); open('new', 'w').write('x')")
+    assert sandbox.execute("open('data.csv').read()").text == "'changed'\n"
+    sandbox.rollback(here)
+    assert (
+        sandbox.execute("import os; print(open('data.csv').read(), os.path.exists('new'))").text == "a,b\n1,2\n False\n"
+    )
     assert (folder / "data.csv").read_text() == "a,b\n1,2\n" and not (folder / "new").exists()
     assert sandbox.files_note
 
