@@ -216,6 +216,7 @@ def load(shell: Any, desk: Desk | None = None) -> AgentMagics:
     magics = AgentMagics(shell, desk)
     if hasattr(shell, "kernel"):
         desk.bridge.answers |= Control(desk, magics.managing).answers
+        desk.bridge.background = not desk.no_background
         desk.bridge.open()
     shell.register_magics(magics)
     shell.configurables.append(desk.settings)

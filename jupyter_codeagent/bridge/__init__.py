@@ -43,6 +43,7 @@ class Bridge:
         self._lock = threading.RLock()
         # what stands in a notebook cannot know it: pages send it with what a button of theirs runs anew
         self.again = secrets.token_hex(16)
+        self.background = True  # tasks can work in the background; pages ask for it only there
 
     # -- life -------------------------------------------------------------------------------------
 
@@ -166,7 +167,8 @@ class Bridge:
     def _answer(self, control: Any, data: Message) -> Message:
         kind = data.get("type")
         if kind == "sync":
-            return {"known": self._sync(control, names(data, "cells"), names(data, "tasks")), "again": self.again}
+            known = self._sync(control, names(data, "cells"), names(data, "tasks"))
+            return {"known": known, "again": self.again, "background": self.background}
         answer = self.answers.get(kind) if isinstance(kind, str) else None
         if answer is None:
             raise WrongUse(f"There is no request of type {str(kind)[:40]!r}.")

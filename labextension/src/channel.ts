@@ -63,7 +63,7 @@ export class KernelChannel implements IDisposable {
     return this._sessionsChanged;
   }
 
-  /** `connected` is another. */
+  /** `connected` is another, or `background`. */
   get connectedChanged(): ISignal<this, void> {
     return this._connectedChanged;
   }
@@ -76,6 +76,11 @@ export class KernelChannel implements IDisposable {
   /** The word by which this kernel knows that a button of ours asked for another run, not a notebook's metadata. */
   get again(): string {
     return this._again;
+  }
+
+  /** Whether tasks can work in the background of this kernel. */
+  get background(): boolean {
+    return this._background;
   }
 
   /** The ids by which the kernel knows this tab. */
@@ -211,22 +216,24 @@ export class KernelChannel implements IDisposable {
   }
 
   private async _openControl(kernel: Kernel.IKernelConnection): Promise<void> {
-    if (this._control || this._opening === kernel) {
+    if (this._control || this._opening) {
       return;
     }
-    this._opening = kernel;
+    const opening = {};
+    this._opening = opening;
     try {
       const data = { version: 1, session: kernel.clientId };
       const wire = await openWire(kernel, CONTROL, data);
-      if (this._opening !== kernel || this._isDisposed) {
+      if (this._opening !== opening || this._isDisposed) {
         wire.close();
         return;
       }
       this._control = wire;
       this._connectedChanged.emit();
       await this._sync();
+      this._connectedChanged.emit(); // what the kernel can do is known now
     } finally {
-      if (this._opening === kernel) {
+      if (this._opening === opening) {
         this._opening = null;
       }
     }
@@ -239,6 +246,7 @@ export class KernelChannel implements IDisposable {
         ? (reply.known as unknown[])
         : [];
       this._again = typeof reply.again === 'string' ? reply.again : '';
+      this._background = reply.background !== false;
       this._synced.emit(known.filter(task => typeof task === 'string'));
     } catch {
       // The kernel ended before it answered; that is told by its own signal.
@@ -267,11 +275,15 @@ export class KernelChannel implements IDisposable {
 
   private _onOpen(message: KernelMessage.ICommOpenMsg): void {
     const kernel = this._kernel;
-    if (message.content.target_name !== EVENTS || !kernel) {
+    const { target_name, comm_id } = message.content;
+    if (target_name !== EVENTS || !kernel) {
       return;
     }
+    if (comm_id === this._events && (this._control || this._opening)) {
+      return; // told again, for pages that missed it
+    }
     this._forget();
-    this._events = message.content.comm_id;
+    this._events = comm_id;
     if (this._sessions) {
       this._sessions.comm = this._events;
     }
@@ -321,6 +333,7 @@ export class KernelChannel implements IDisposable {
   private _forget(): void {
     const was = this.connected;
     this._again = '';
+    this._background = true;
     this._events = '';
     this._control = null;
     this._opening = null;
@@ -356,9 +369,11 @@ export class KernelChannel implements IDisposable {
   private _sessions: Sessions | null = null;
   private _own: readonly string[] = [];
   private _again = '';
+  private _background = true;
   private _events = '';
   private _control: IWire | null = null;
-  private _opening: Kernel.IKernelConnection | null = null;
+  /** Another object for each control comm that is being opened. */
+  private _opening: object | null = null;
   private _lost = false;
   private _resyncing = false;
   private _isDisposed = false;

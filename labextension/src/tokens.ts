@@ -114,6 +114,8 @@ export interface INotebookWork {
   readonly changed: ISignal<INotebookWork, void>;
   /** The kernel has our magics loaded and the control comm is open. */
   readonly connected: boolean;
+  /** Tasks can work in the background; where not, they are asked in the foreground. */
+  readonly background: boolean;
   /** The task that runs now, foreground or background. */
   readonly running: ITaskView | null;
   /** Write an agent cell below the active cell (or below `below`) and run it; loads the magics by a visible cell at the top where they are missing. Returns its cell id. */

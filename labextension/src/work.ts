@@ -73,6 +73,10 @@ export class NotebookWork implements INotebookWork, IDisposable {
     return this.keeper.channel.connected;
   }
 
+  get background(): boolean {
+    return this.keeper.channel.background;
+  }
+
   get isDisposed(): boolean {
     return this._isDisposed;
   }
@@ -118,7 +122,9 @@ export class NotebookWork implements INotebookWork, IDisposable {
     const anchor = below ?? content.activeCell;
     await this._load();
     const place = anchor ? this._belowGroup(anchor) : content.widgets.length;
-    const id = this._insert(place, agentCell(task, options));
+    const background = options.background && this.background;
+    const text = agentCell(task, { ...options, background });
+    const id = this._insert(place, text);
     const cell = this._widget(id);
     if (!cell) {
       throw new Error(this.trans.__('The notebook was closed.'));

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import expect
 
+from tests.messages_server import Turn
 from tests.ui.lab import Notebook
+from tests.ui.stories import SOLVED, SUM
 
 NAME = "codeagent-sandbox"
 LABEL = "Python 3 (sandboxed)"
@@ -81,6 +83,7 @@ def test_tab_completes_what_the_cells_have_defined(lab, notebook):
     expect(lab.page.locator(".jp-Completer")).to_contain_text("remarkable_value")
     lab.page.keyboard.press("Enter")
     lab.until(lambda: cell.state.source == "remarkable_value", "the completion")
+    made.run(0).settled()  # by then what JupyterLab asked meanwhile is answered
 
 
 def test_undo_takes_the_last_cell_back(lab, notebook):
@@ -88,3 +91,33 @@ def test_undo_takes_the_last_cell_back(lab, notebook):
     for index in range(4):
         made.run(index).settled(60)
     assert made.cell(3).state.text == "[1]\n"
+
+
+def test_an_agent_works_on_a_fork_of_the_notebook_and_accepting_commits_it(lab, notebook, model):
+    made = notebook("numbers = [20, 22]", "%%agent\nsum the numbers", "print('total' in globals())", "print(total)")
+    made.run(0).settled(60)
+    model(Turn("I add them.", code="total = sum(numbers)\ntotal"), SOLVED)
+    made.run(1)
+    made.task("solved", 60)
+    attempt = made.attempt(1)
+    assert attempt.state.text == "42"
+    made.run(3).settled()
+    assert made.cell(3).state.text == "False\n"
+    attempt.press("Accept and run")
+    attempt.becomes("accepted").settled()
+    made.run(4).settled()
+    assert made.cell(4).state.text == "42\n"
+
+
+def test_the_panel_asks_in_the_foreground_of_the_sandboxed_kernel(lab, notebook, model):
+    made = notebook("%load_ext jupyter_codeagent")
+    made.run(0).settled(60)
+    panel = lab.open_panel()
+    box = panel.options.get_by_label("In the background")
+    expect(box).to_be_disabled()
+    expect(box).not_to_be_checked()
+    model(Turn(code=SUM), SOLVED)
+    panel.send("sum the numbers")
+    task = made.task("solved", 60)
+    assert "--background" not in task.source
+    expect(panel.log).to_contain_text("The sum is 42.")

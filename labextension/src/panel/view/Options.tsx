@@ -5,7 +5,8 @@ import { usePanel } from './context';
 export function Options(props: { id: string }): JSX.Element {
   const { model, trans } = usePanel();
   const { settings } = model;
-  const background = settings.get('background') && !model.review;
+  const possible = model.work?.background !== false && !model.review;
+  const background = settings.get('background') && possible;
   return (
     <div
       className="jp-codeagent-Options"
@@ -53,7 +54,7 @@ export function Options(props: { id: string }): JSX.Element {
         <input
           type="checkbox"
           checked={background}
-          disabled={model.review}
+          disabled={!possible}
           onChange={event =>
             void model.act(() =>
               settings.set('background', event.target.checked)
