@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Generator, Iterator
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from tests.messages_server import MessagesServer, Turn, serving
 from tests.ui.browser import Watch, chromium, trapped, watched
@@ -16,6 +16,8 @@ from tests.ui.lab import Lab
 
 FAILED = pytest.StashKey[bool]()
 NewLab = Callable[[Page], Lab]
+
+expect.set_options(timeout=20_000)  # as for all else that is waited for: a machine may be busy
 
 # Playwright's loop must not outlive these tests: others start loops of their own. Hence scope "package".
 
