@@ -50,6 +50,7 @@ class Control:
             "record": self.record,
             "info": self.info,
             "save": self.save,
+            "fetch": self.fetch,
         }
 
     def stop(self, data: Message) -> Message:
@@ -115,6 +116,13 @@ class Control:
         """Save what was kept as a notebook."""
         path = save_tasks(self.desk.tasks.trajectories, text(data, "path"), data.get("attempts") is True)
         return {"path": str(path)}
+
+    def fetch(self, data: Message) -> Message:
+        """Copy a variable of the sandbox into the notebook, under a free name only."""
+        if self.desk.turns.names:
+            raise WrongUse("The sandbox is busy; fetch the variable when the task has ended.")
+        name, other = text(data, "name"), text(data, "as", needed=False)
+        return {"text": self.managing.fetch(name, *(("as", other) if other else ()))}
 
     def _attempt(self, data: Mapping[str, Any]) -> tuple[Trajectory, Attempt]:
         number = data.get("attempt")

@@ -394,6 +394,9 @@ def test_wrong_use_is_one_sentence(front):
         {"type": "save", "path": ""},
         {"type": "save", "path": "/nowhere/at/all.ipynb"},
         {"type": "save", "path": "a\0b.ipynb"},
+        {"type": "fetch", "name": ["x"]},
+        {"type": "fetch", "name": "x", "as": "--replace"},
+        {"type": "fetch", "name": "no.name"},
     ],
 )
 def test_hostile_requests_get_one_sentence(front, request_):
@@ -418,6 +421,15 @@ def test_a_page_saves_what_was_kept(front, server, place):
     reply = front.ask("save", path="kept.ipynb", attempts=True)
     assert reply["ok"] and reply["path"].endswith("kept.ipynb") and (place / "kept.ipynb").exists()
     assert front.ask("save", path="kept.ipynb")["ok"] is False
+
+
+def test_a_page_fetches_a_variable_under_a_free_name_only(front, server):
+    server.turns = [Turn("x", code="fetched_rows = [1, 2]"), Turn(answer="done")]
+    front.run("%%agent --again\nmake rows for fetching")
+    reply = front.ask("fetch", **{"name": "fetched_rows", "as": "own_rows"})
+    assert reply["ok"] and reply["text"] == "Fetched fetched_rows as own_rows: list, 2 items."
+    assert front.run("print(own_rows)").text == "[1, 2]\n"
+    assert front.ask("fetch", **{"name": "fetched_rows", "as": "own_rows"})["ok"] is False
 
 
 def test_a_restarted_kernel_knows_all_tasks_and_keeps_outputs(place, server):
