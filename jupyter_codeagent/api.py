@@ -119,6 +119,7 @@ def data_agent(
     *,
     model: str | Model | None = None,
     max_attempts: int = 5,
+    candidates: int = 1,
     checks: Sequence[str] = (),
     policy: SandboxPolicy | None = None,
     timeout: float | None = None,
@@ -131,7 +132,7 @@ def data_agent(
         A CSV file, or another table that pandas reads.
     goal : str
         What is wanted, such as ``"sum Revenue by Region, sort descending"``.
-    model, max_attempts, checks, policy, timeout
+    model, max_attempts, candidates, checks, policy, timeout
         As for `solve`.
 
     Raises
@@ -146,6 +147,7 @@ def data_agent(
         files=[csv_path],
         model=model,
         max_attempts=max_attempts,
+        candidates=candidates,
         checks=checks,
         policy=policy,
         timeout=timeout,

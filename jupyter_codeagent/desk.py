@@ -242,13 +242,17 @@ class Desk:
                 )
 
     def retake(
-        self, trajectory: Trajectory, at_once: bool = True, done: str = "The sandbox is as if it had not been made."
+        self,
+        trajectory: Trajectory,
+        at_once: bool = True,
+        done: str = "The sandbox is as if it had not been made.",
+        stays: str = "The sandbox keeps its effect until %agent reset.",
     ) -> str:
         """Make the sandbox as the kept attempts of a task leave it, now or before its next use; returns a sentence."""
         if trajectory in self.owed:
             return "It had not run in this sandbox."
         if trajectory is not self._started:
-            return "The sandbox keeps its effect until %agent reset."
+            return stays
         self.stale = True
         if self.turns.names:
             return "The sandbox follows when the running task has ended."

@@ -175,7 +175,8 @@ class Managing:
         if not attempt.succeeded:
             raise WrongUse(f"{name} failed; only a candidate that succeeded can be chosen.")
         elect(attempt, rivals)
-        said = self.desk.retake(trajectory, at_once, "The sandbox has its state now.")
+        stays = "The sandbox keeps the state that it has until %agent reset."
+        said = self.desk.retake(trajectory, at_once, "The sandbox has its state now.", stays)
         self.views.refresh(trajectory)
         answered = " The answer was written for the candidate chosen before." if trajectory.answer else ""
         return f"{name} is chosen. {said}{answered}"

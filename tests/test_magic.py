@@ -459,6 +459,16 @@ def test_an_edited_candidate_that_fails_leaves_the_chosen_one(tried):
     assert tried.task.attempts[0].observation.text == "1\n"
 
 
+def test_choosing_for_an_earlier_task_is_kept_in_the_record_only(tried):
+    first = tried.task.id
+    tried.actions = [Action("", "later = 1"), Action("done")]
+    tried.run("%%agent\nsomething else")
+    out = tried.run(f"%agent choose {first}.2")
+    assert "The sandbox keeps the state that it has until %agent reset." in out
+    assert [a.number for a in tried.desk.tasks.task(first).kept] == [2]
+    assert tried.desk.records.task(first).kept[0].number == 2
+
+
 def test_what_cannot_be_chosen_is_said(tried):
     for word, said in (("1", "is chosen already"), ("3", "failed; only"), ("9", "no attempt 9")):
         tried.run(f"%agent choose {word}")
