@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from jupyter_codeagent.errors import NotPlainData
+from jupyter_codeagent.packed import Packed
 from jupyter_codeagent.sandbox.messages import BadMessage, text, whole
 from jupyter_codeagent.sandbox.packer import Refused, aligned
 from jupyter_codeagent.sandbox.packer import pack as described
@@ -27,7 +28,7 @@ def pack(values: dict[str, Any]) -> tuple[Index, bytes]:
     payload = bytearray()
     for name, value in values.items():
         try:
-            document, parts = described(value, LARGEST)
+            document, parts = described(value.value() if isinstance(value, Packed) else value, LARGEST)
         except Refused as refused:
             raise NotPlainData(name, f"{refused}, and only plain data cross a network") from None
         begin = len(payload)

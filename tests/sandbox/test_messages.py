@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jupyter_codeagent.errors import NotPlainData, SandboxDied, SandboxUnavailable
+from jupyter_codeagent.packed import pack as copied
 from jupyter_codeagent.sandbox import hosting, plain
 from jupyter_codeagent.sandbox.channels import decode, encode
 from jupyter_codeagent.sandbox.hosted import spread
@@ -197,6 +198,8 @@ def test_values_arrive_as_they_were_sent():
     index, payload = plain.pack(values)
     assert plain.unpack(payload, json.loads(json.dumps(index))) == values
     assert plain.pack({}) == ([], b"")
+    kept = {name: copied(name, value) for name, value in {**values, "e": list(range(10**6))}.items()}
+    assert plain.unpack(*reversed(plain.pack(kept))) == {**values, "e": list(range(10**6))}
     with pytest.raises(NotPlainData, match="'f' was not passed"):
         plain.pack({"a": 1, "f": open})
 
