@@ -221,9 +221,12 @@ class SandboxKernel(IPythonKernel):
         self.magics[0].attempt(command.line, command.body or "")
 
     def _undo(self, command: Command) -> None:
+        notes = self.sandbox.supervisor.notes
+        said = len(notes)
         undone = self.undo.back(number(command.line))
         self.magics[1].undone([step.task for step in undone])
-        print(f"Undone: {', '.join(step.name for step in undone)}.")  # noqa: T201 - this is the cell's output
+        told = [f"Undone: {', '.join(step.name for step in undone)}.", *notes[said:]]
+        print("\n".join(told))  # noqa: T201 - this is the cell's output
 
     def _load_ext(self, command: Command) -> None:
         if self._magics is None:

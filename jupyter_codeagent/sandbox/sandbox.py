@@ -26,6 +26,7 @@ from jupyter_codeagent.sandbox.values import pack
 from jupyter_codeagent.source import parsed
 from jupyter_codeagent.trajectory import Observation, Undone
 
+PATIENCE = 1.0  # seconds for a question to end that was interrupted
 HARMLESS = (
     ast.Module, ast.Expr, ast.Constant, ast.Name, ast.Load, ast.UnaryOp, ast.USub, ast.UAdd, ast.Not, ast.Tuple,
     ast.List,
@@ -275,12 +276,12 @@ class Sandbox:
     def ask(self, kind: str, **content: Any) -> dict[str, Any]:
         """Return the answer to a question about code (see `questions`); hostile, and empty where there is none.
 
-        It is asked of a copy of the state, which is thrown away.
+        It is asked of a copy of the state, which is thrown away; where there can be no copy, of the live state.
         """
         with self._turn() as supervisor:
             point = supervisor.insure()
-            if not point.usable and point is not supervisor.origin:
-                return {}  # a copy would take running everything again
+            if not point.usable and point is not supervisor.origin:  # a copy would take running everything again
+                return self._ask_live(kind, content)
             state, before = self._aside.copy(point), supervisor.users()
             try:
                 return state.question(kind, **content)
@@ -291,6 +292,20 @@ class Sandbox:
                     state.kill()
                     state.bury()
                     supervisor.sweep(before)
+
+    def _ask_live(self, kind: str, content: dict[str, Any]) -> dict[str, Any]:
+        """Ask the live state itself; one that does not answer in time is interrupted, and at last made again."""
+        live = self.supervisor.ready()
+        try:
+            return live.question(kind, **content)
+        except (Gone, gate.Violation):
+            with uninterrupted():
+                live.interrupt()
+                try:
+                    live.wait("answer", seconds=PATIENCE)
+                except (Gone, gate.Violation):
+                    self.supervisor.restore(self.supervisor.safe)
+            return {}
 
     # -- states -----------------------------------------------------------------------------------
 

@@ -144,6 +144,17 @@ def test_undo_of_nothing_or_nonsense_is_one_sentence(own):
     assert own.run("%undo {x}").text.startswith("UsageError: %undo is followed by a number of cells")
 
 
+def test_a_thread_of_the_code_forbids_neither_questions_nor_undo(own):
+    own.run("import threading, time\nkept = [1]")
+    own.run("worker = threading.Thread(target=time.sleep, args=(600,), daemon=True)\nworker.start()")
+    reply = own.ask_shell("complete", code="kep", cursor_pos=3)
+    assert reply["matches"] == ["kept"]
+    own.run("kept.append(2)")
+    cell = own.run("%undo")
+    assert "Undone: cell [3]" in cell.text and "again" in cell.text  # there was no copy to go back to
+    assert value(own, "kept, worker.is_alive()") == "([1], True)"
+
+
 def test_a_lost_process_costs_one_cell(notebook):
     notebook.run("kept = 'before'")
     cell = notebook.run("kept = 'after'\nimport os\nos.kill(os.getpid(), 9)")
