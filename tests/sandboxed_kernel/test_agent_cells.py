@@ -147,9 +147,7 @@ def test_the_stop_button_ends_a_task_and_leaves_the_notebook(environment, tmp_pa
     turns = [Turn("loop", code="total = 0\nprint('begun', flush=True)\nwhile True: pass")]
     with working(environment, tmp_path, turns) as (notebook, _):
         request = notebook.send("%%agent\nloop")
-        notebook.until(
-            lambda: any("\nbegun\n" in str(d["data"]["text/plain"]) for d in notebook.cells[request].displays)
-        )
+        notebook.until(lambda: any("begun" in str(event.get("outputs")) for event in notebook.events))
         notebook.manager.interrupt_kernel()
         cell = notebook.collect(request)
         assert cell.reply["status"] == "error" and cell.errors[-1]["traceback"] == ["Stopped."]

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from jupyter_codeagent.kernel.growth import Growth, added
@@ -20,6 +20,7 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text(max_size=10), inner, max_size=5),
     max_leaves=20,
 )
+SETTINGS = settings(deadline=None, suppress_health_check=list(HealthCheck))
 KEYS = ("matches", "text", "status", "indent", "expressions", "variables")
 
 
@@ -85,6 +86,7 @@ def joined(outputs: list[dict[str, Any]]) -> list[list[Any]]:
     return [[kind, overwritten(value) if isinstance(value, str) else value] for kind, value in found]
 
 
+@SETTINGS
 @given(st.lists(st.lists(STREAMS | DISPLAYS | RESULTS, max_size=4).map(lambda o: merged(o)), max_size=5))
 def test_messages_build_up_what_the_sandbox_has_shown(steps):
     screen = Screen()
@@ -105,6 +107,7 @@ def merged(outputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return kept
 
 
+@SETTINGS
 @given(WORDS, WORDS)
 def test_a_rewritten_line_shows_as_the_new_one(before, more):
     kept = before[: before.rfind("\n") + 1]
@@ -121,6 +124,7 @@ class Hostile:
         return self.answer
 
 
+@SETTINGS
 @given(st.dictionaries(st.sampled_from(KEYS), JSON))
 def test_hostile_answers_have_the_right_types_or_are_left_out(answer):
     sandbox: Any = Hostile(answer)
@@ -133,6 +137,7 @@ def test_hostile_answers_have_the_right_types_or_are_left_out(answer):
     assert all(variable.name.isidentifier() for variable in answers.variables(sandbox))
 
 
+@SETTINGS
 @given(st.lists(st.tuples(st.integers(-2, 9), st.integers(-2, 9), st.text(max_size=9), st.text(), st.text())))
 def test_completions_replace_one_part_of_the_code(matches):
     found = answers.complete(Hostile({"matches": [list(m) for m in matches]}), "value", 3)  # type: ignore[arg-type]
