@@ -226,7 +226,7 @@ def test_an_interrupt_stops_all_at_once_and_begins_none_that_waits(box, begun, m
             asked.set()
             threading.Thread(target=box.interrupt).start()
     assert ends(c.observation for c in found) == ["Interrupted"] * 4
-    assert [c.observation.text for c in found] == ["go\n", "go\n", "", ""]
+    assert ["go" in c.observation.text for c in found] == [True, True, False, False]
     for candidate in found:
         candidate.checkpoint.drop()
 
