@@ -154,7 +154,8 @@ class SandboxKernel(IPythonKernel):
             if known := self._done_already(code, manner):
                 growth.show(known)
             elif code.strip():
-                self.undo.remember(f"cell [{manner.count}]" if manner.store else "a cell without number")
+                if not manner.silent:  # what a front end runs unseen is no step for a person
+                    self.undo.remember(f"cell [{manner.count}]" if manner.store else "a cell without number")
                 for seen in self.sandbox.stream(code, manner=manner):
                     growth.show(_spoken(seen).outputs)
         except CodeAgentError as error:

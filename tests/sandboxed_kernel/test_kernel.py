@@ -139,6 +139,14 @@ def test_undo_takes_back_the_last_cells(notebook):
     assert value(notebook, "table") == "[1]"
 
 
+def test_undo_leaves_out_what_a_front_end_runs_unseen(notebook):
+    notebook.run("seen = 1")
+    count = notebook.run("seen = 2").reply["execution_count"]
+    notebook.request("execute_request", {"code": "unseen = 3", "silent": True})
+    assert notebook.run("%undo").text == f"Undone: cell [{count}].\n"
+    assert value(notebook, "seen") == "1"
+
+
 def test_undo_of_nothing_or_nonsense_is_one_sentence(own):
     assert "nothing to undo" in own.run("%undo").text
     assert own.run("%undo {x}").text.startswith("UsageError: %undo is followed by a number of cells")
