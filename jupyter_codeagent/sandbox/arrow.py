@@ -112,7 +112,9 @@ def _plain(kind: Any, depth: int = 0) -> bool:
         return kind.list_size > 0 and _plain(kind.value_type, depth + 1)
     if isinstance(kind, _extension()) or types.is_null(kind):
         return False
-    flat = types.is_primitive(kind) or types.is_decimal(kind) or types.is_string(kind) or types.is_large_string(kind)
+    if types.is_decimal(kind):
+        return bool(0 <= kind.scale <= kind.precision)
+    flat = types.is_primitive(kind) or types.is_string(kind) or types.is_large_string(kind)
     return bool(flat or types.is_binary(kind) or types.is_large_binary(kind))
 
 

@@ -208,7 +208,9 @@ class Reader:
         data = self.part(node["part"])
         if kind.itemsize * math.prod(shape) != len(data) or (kind.itemsize == 0 and math.prod(shape)):
             raise Invalid("an array has not as many bytes as its shape says")
-        return numpy.frombuffer(data, kind).reshape(shape) if data else numpy.empty(shape, kind)
+        array = numpy.frombuffer(data, kind).reshape(shape) if data else numpy.empty(shape, kind)
+        check_elements(array)
+        return array
 
     def read_scalar(self, node: Any) -> Any:
         if node["shape"] != []:
@@ -280,6 +282,20 @@ def _plain(kind: Any) -> bool:
     if kind.fields is not None:
         return all(_plain(field[0]) for field in kind.fields.values())
     return kind.kind in KINDS
+
+
+def check_elements(array: Any) -> None:
+    """Raise Invalid where elements of an array are no characters or truth values, which numpy does not look at."""
+    import numpy
+
+    kind = array.dtype
+    for name in kind.names or ():
+        check_elements(array[name])
+    if kind.kind in "Ub" and array.size:
+        whole, most = ("u4", 0x10FFFF) if kind.kind == "U" else ("u1", 1)
+        numbers = numpy.ascontiguousarray(array).reshape(-1).view(numpy.dtype(whole).newbyteorder(kind.byteorder))
+        if numbers.max() > most:
+            raise Invalid("an array has elements that are none of its type")
 
 
 def sides(shape: Any) -> tuple[int, ...]:
