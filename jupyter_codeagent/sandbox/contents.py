@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from jupyter_codeagent.sandbox.tree import PIECE, TooMuch, parts_with_data
 
+SHARED = 4 * 2**20  # bytes in a pack beyond which the next moment gets another
+
 
 class Pack:
     """A temporary file without a name that holds contents; it is closed when nothing in it is needed any more."""
@@ -108,6 +110,7 @@ class Store:
     def __init__(self, most: int) -> None:
         self.most = most
         self._packs: weakref.WeakSet[Pack] = weakref.WeakSet()
+        self._latest: weakref.ref[Pack] | None = None
 
     @property
     def held(self) -> int:
@@ -118,6 +121,14 @@ class Store:
         """Return a new, empty pack."""
         found = Pack()
         self._packs.add(found)
+        return found
+
+    def shared(self) -> Pack:
+        """Return the pack for a moment: that of the moments before while it is small, since each takes a descriptor."""
+        found = self._latest() if self._latest is not None else None
+        if found is None or found.size >= SHARED:
+            found = self.pack()
+            self._latest = weakref.ref(found)
         return found
 
     def keep(self, fd: int, pack: Pack) -> Content:

@@ -118,7 +118,7 @@ class Layer:
 
     def _moment(self) -> Files:
         """Return all folders as they are now; what cannot be read has no content."""
-        pack, budget = self.store.pack(), [COMPARED]
+        pack, budget = self.store.shared(), [COMPARED]
         before = self._last.kept if self._last is not None else [None] * len(self.roots)
         kept = tuple(self._keep(root, old, pack, budget) for root, old in zip(self.roots, before, strict=True))
         if self._last is None or any(new is not old for new, old in zip(kept, self._last.kept, strict=True)):
