@@ -101,25 +101,32 @@ class NotebookDesk(Desk):
 
     @contextlib.contextmanager
     def turn(self, name: str) -> Iterator[None]:
-        """Have a fork of the notebook's state for oneself."""
-        with super().turn(name), self.kernel.turn:
-            sandbox, policy = self.kernel.sandbox, self.kernel.sandbox.policy
-            self._home, self._begun = sandbox.checkpoint(), None
-            try:
-                yield
-            finally:
-                sandbox.policy = policy
-                with uninterrupted():
-                    self._leave(self._home)
+        """Have a fork of the notebook's state for oneself; a page that asks while a cell runs is refused."""
+        if not self.kernel.turn.acquire(blocking=False):
+            raise WrongUse("A cell is running; try again when it has ended.")
+        try:
+            with super().turn(name):
+                sandbox, policy = self.kernel.sandbox, self.kernel.sandbox.policy
+                self._home, self._begun = sandbox.checkpoint(), None
+                try:
+                    yield
+                finally:
+                    sandbox.policy = policy
+                    with uninterrupted():
+                        self._leave(self._home)
+        finally:
+            self.kernel.turn.release()
 
     def _leave(self, home: Checkpoint) -> None:
         """Go back to the notebook's state, and keep the fork if it is a task's."""
         sandbox, begun = self.kernel.sandbox, self._begun
         self._home = self._begun = None
-        end = None
+        end, moved = None, True
         with contextlib.suppress(CodeAgentError):  # it was lost; going back says so if it cannot be mended
             end = sandbox.checkpoint() if begun is not None else None
-        sandbox.rollback(home)
+            moved = not self._at(home)
+        if moved:  # else the process stays, and threads of the code with it
+            sandbox.rollback(home)
         if begun is None or end is None:
             home.drop()
             return
