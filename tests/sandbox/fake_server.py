@@ -22,11 +22,11 @@ class Fake:
     `frame(bytes)` for anything. By default the sandbox opens, and nothing else is ever answered.
     """
 
-    def __init__(self, answer=None, rest=None, protocol=PROTOCOL):
+    def __init__(self, answer=None, rest=None, protocol=PROTOCOL, security=None):
         self.answer = answer or (lambda message, client: None)
         self.rest = {"GET kernelspecs": {"kernelspecs": {"codeagent-sandbox": {}}}, "POST kernels": {"id": "k-1"}}
         self.rest |= rest or {}
-        self.protocol = protocol
+        self.protocol, self.security = protocol, security
         self.asked = []
         self.headers = []
         self.loop = asyncio.new_event_loop()
@@ -46,7 +46,7 @@ class Fake:
 
     @property
     def url(self):
-        return f"http://127.0.0.1:{self.port}"
+        return f"http{'s' if self.security else ''}://localhost:{self.port}"
 
     def _run(self):
         asyncio.set_event_loop(self.loop)
@@ -55,7 +55,7 @@ class Fake:
 
     async def _start(self):
         application = Application([(r"/api/kernels/.*/channels", Socket), (r"/api/(.*)", Rest)], fake=self)
-        self.server = HTTPServer(application)
+        self.server = HTTPServer(application, ssl_options=self.security)
         sockets = bind_sockets(0, "127.0.0.1")
         self.port = sockets[0].getsockname()[1]
         self.server.add_sockets(sockets)

@@ -3,8 +3,11 @@
 import contextlib
 import os
 import re
+import shutil
 import signal
 import socket
+import ssl
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -14,6 +17,7 @@ import pytest
 from jupyter_codeagent import RemoteSandbox, SandboxPolicy, ScriptedModel, solve
 from jupyter_codeagent.errors import CodeAgentError, NotPlainData, SandboxDied, SandboxUnavailable
 from jupyter_codeagent.sandbox import link
+from jupyter_codeagent.sandbox.channels import Channels, Lost
 from jupyter_codeagent.sandbox.gateway import Gateway
 from jupyter_codeagent.sandbox.messages import Message, dumps, packed
 from jupyter_codeagent.trajectory import Action, Observation
@@ -277,6 +281,9 @@ def test_a_kernel_that_is_deleted_while_code_runs_is_the_end(jupyter_server):
 # -- servers that lie ------------------------------------------------------------------------------
 
 
+GOOD = ("done", {}, packed([Observation()]))
+
+
 def answers(*messages):
     """Answer any request with these, with its number."""
     return lambda request, client: [client.say(Message(op, request.number, head, data)) for op, head, data in messages]
@@ -306,6 +313,45 @@ def test_the_token_travels_in_a_header_only():
         assert not any("secret" in asked for asked in server.asked)
 
 
+@pytest.fixture
+def certificate(tmp_path):
+    """A certificate for localhost that nobody knows, as a server takes it."""
+    files = {name: str(tmp_path / name) for name in ("key", "certificate")}
+    made = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:prime256v1",
+        "-nodes",
+        "-days",
+        "2",
+    ]
+    made += ["-keyout", files["key"], "-out", files["certificate"], "-subj", "/CN=localhost"]
+    subprocess.run([*made, "-addext", "subjectAltName=DNS:localhost"], check=True, capture_output=True)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(files["certificate"], files["key"])
+    return context, files["certificate"]
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="makes a certificate with openssl")
+def test_only_certificates_that_are_known_are_accepted(certificate, monkeypatch):
+    context, file = certificate
+    with Fake(answers(GOOD), security=context) as server:
+        assert "certificate was not accepted" in unavailable(server.url, EMPTY, token="secret-token")
+        assert not server.headers
+        monkeypatch.setenv("SSL_CERT_FILE", file)
+        with remote(server) as sandbox:
+            assert sandbox.execute("1").error is None
+        with remote(server) as sandbox:
+            sandbox.start()
+            monkeypatch.delenv("SSL_CERT_FILE")
+            with pytest.raises(Lost, match=r"(?i)certificate"):
+                Channels(sandbox.gateway, "k-1", "session")
+
+
 @pytest.mark.parametrize(
     ("head", "said"),
     [
@@ -326,9 +372,6 @@ def test_a_weaker_isolation_is_refused(head, said):
 def test_a_server_without_the_protocol_is_refused():
     with Fake(protocol=None) as server:
         assert "Jupyter Server 2 or newer" in unavailable(server.url, EMPTY, token="t")
-
-
-GOOD = ("done", {}, packed([Observation()]))
 
 
 @pytest.mark.parametrize(
