@@ -27,6 +27,8 @@ from jupyter_codeagent.sandbox.messages import BadMessage
 PROTOCOL = "v1.kernel.websocket.jupyter.org"
 FRAME = 64 * 2**20  # bytes of one frame; ours are far below it
 BUFFERS = 16  # of one message
+WAITING = 4  # messages that were not asked for yet; further ones stay on the way
+GONE = {"restarting", "autorestarting", "dead"}  # states of a kernel that has lost all that was in it
 CONNECT = 30.0  # seconds
 SEND = 60.0  # seconds for one part to leave
 PING = 20.0  # seconds between two signs of life, and to wait for one
@@ -74,11 +76,13 @@ class Channels:
 
     def __init__(self, gateway: Gateway, kernel: str, session: str) -> None:
         self.session = session
-        self._next: Future[str | bytes | None] | None = None
+        self._next: Future[Told | Exception] | None = None
+        self._arrived: asyncio.Queue[Told | Exception] = asyncio.Queue(WAITING)
         self._socket: Any = _result(_connect(gateway, kernel, session), CONNECT)
         if self._socket.selected_subprotocol != PROTOCOL:
-            self.close()
+            _loop().call_soon_threadsafe(self._socket.close)
             raise Lost(f"it does not speak {PROTOCOL}; it must be Jupyter Server 2 or newer")
+        self._listening = asyncio.run_coroutine_threadsafe(_listen(self._socket, self._arrived), _loop())
 
     def send(self, kind: str, content: dict[str, Any], buffers: Sequence[bytes | memoryview] = ()) -> None:
         """Send a message on the shell channel; raises Lost."""
@@ -103,23 +107,22 @@ class Channels:
             If what came is no message.
         """
         if self._next is None:
-            self._next = asyncio.run_coroutine_threadsafe(_read(self._socket), _loop())
+            self._next = asyncio.run_coroutine_threadsafe(self._arrived.get(), _loop())
         coming = self._next
         try:
-            frame = coming.result(seconds)
-        except (OSError, CancelledError) as error:  # also where nothing came in time
-            if not coming.done():
-                return None
-            self._next = None
-            raise Lost(gate.bare(str(error) or type(error).__name__, 200)) from error
+            found = coming.result(seconds)
+        except TimeoutError:
+            return None
         self._next = None
-        if frame is None:
-            reason = gate.bare(str(self._socket.close_reason or "the connection was closed"), 200)
-            raise Lost(reason)
-        return decode(frame)
+        if isinstance(found, Exception):
+            raise found
+        return found
 
     def close(self) -> None:
         """End the connection."""
+        self._listening.cancel()
+        if self._next is not None:
+            self._next.cancel()
         _loop().call_soon_threadsafe(self._socket.close)
 
 
@@ -175,10 +178,20 @@ async def _write(connection: Any, frame: bytes) -> None:
         raise OSError("the connection was closed") from error
 
 
-async def _read(connection: Any) -> str | bytes | None:
-    found: str | bytes | None = await connection.read_message()
-    _acknowledge(connection)
-    return found
+async def _listen(connection: Any, arrived: asyncio.Queue[Told | Exception]) -> None:
+    """Take in what the server sends, also while nobody waits for it: it must hear that this side is there."""
+    try:
+        while (frame := await connection.read_message()) is not None:
+            _acknowledge(connection)
+            told = decode(frame)
+            if told.kind in ("comm_msg", "comm_close") or str(told.content.get("execution_state")) in GONE:
+                await arrived.put(told)
+        reason = gate.bare(str(connection.close_reason or "the connection was closed"), 200)
+        await arrived.put(Lost(reason))
+    except BadMessage as error:
+        await arrived.put(error)
+    except OSError as error:
+        await arrived.put(Lost(gate.bare(str(error) or type(error).__name__, 200)))
 
 
 def _acknowledge(connection: Any) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from jupyter_codeagent.errors import SandboxDied, SandboxUnavailable
 from jupyter_codeagent.sandbox import gate
-from jupyter_codeagent.sandbox.channels import Channels, Lost, Told
+from jupyter_codeagent.sandbox.channels import GONE, Channels, Lost, Told
 from jupyter_codeagent.sandbox.gateway import Gateway
 from jupyter_codeagent.sandbox.messages import REPLIES, TARGET, VERSION, Assembler, BadMessage, Message
 
@@ -19,7 +19,6 @@ ASKS = 3  # questions without an answer after which the host counts as gone
 AWAY = 30.0  # seconds to come back after a lost connection
 LOSSES = 5  # lost connections while one request is under way
 STOP = 15.0  # seconds for an interrupted request to end
-GONE = {"restarting", "autorestarting", "dead"}
 
 
 class Link:
@@ -122,6 +121,7 @@ class Link:
             if now - self._heard < QUIET:
                 asked = 0
             if reply is not None and reply.number == request.number:
+                reply.head["away"] = self.away > away
                 if reply.op in ("done", "failed", "growing"):
                     yield reply
                 if reply.op in ("done", "failed"):
@@ -132,6 +132,8 @@ class Link:
                 asked += 1
                 if asked > ASKS or not self.gateway.alive(self.kernel):
                     self._die("does not answer any more")
+                if asked > 1:  # the connection may have ended without a word
+                    self._again()
                 self._say(Message("ask", request.number))
         if stopped:
             raise KeyboardInterrupt
@@ -195,7 +197,7 @@ class Link:
         return None
 
     def _message(self, told: Told) -> Message | None:
-        if told.kind == "status" and told.content.get("execution_state") in GONE:
+        if told.kind == "status" and str(told.content.get("execution_state")) in GONE:
             self._die("was ended together with its kernel")
         if told.content.get("comm_id") != self._comm:
             return None

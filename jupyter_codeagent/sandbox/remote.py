@@ -210,12 +210,9 @@ class RemoteSandbox:
         dropped, self.unneeded = self.unneeded, []
         head |= {"timeout": self.policy.timeout, "output": self.policy.output, "dropped": dropped}
         seconds = SLACK + (steps + self._executed) * (self.policy.timeout + 2)
-        away = link.away
         for reply in link.request(op, head, payload, seconds=seconds, most=most):
             if reply.op == "failed":
                 raise_failure(reply.head)
-            if reply.op == "done" and link.away > away:
-                reply.head["away"] = True
             yield reply
 
     def _do(

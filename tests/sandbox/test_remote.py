@@ -16,7 +16,7 @@ import pytest
 
 from jupyter_codeagent import RemoteSandbox, SandboxPolicy, ScriptedModel, solve
 from jupyter_codeagent.errors import CodeAgentError, NotPlainData, SandboxDied, SandboxUnavailable
-from jupyter_codeagent.sandbox import link
+from jupyter_codeagent.sandbox import channels, link
 from jupyter_codeagent.sandbox.channels import Channels, Lost
 from jupyter_codeagent.sandbox.gateway import Gateway
 from jupyter_codeagent.sandbox.messages import Message, dumps, packed
@@ -242,6 +242,15 @@ def test_a_connection_lost_while_nothing_runs_is_made_again(distant, proxy):
     assert distant.execute("x").text == "1\n"
 
 
+def test_a_sandbox_that_was_idle_for_long_is_still_connected(jupyter_server, monkeypatch):
+    monkeypatch.setattr(channels, "PING", 0.2)
+    with remote(jupyter_server) as sandbox:
+        for _ in range(2):
+            assert sandbox.execute("x = 1").notes == ()
+            time.sleep(1.5)  # several signs of life
+        assert sandbox._link.away == 0
+
+
 def test_an_interrupt_while_the_connection_is_lost_arrives_with_the_next_one(distant, proxy):
     seen = distant.stream("import time\nprint('on', flush=True)\nwhile True: time.sleep(0.1)")
     next(seen)
@@ -429,7 +438,8 @@ def test_words_about_other_requests_and_comms_are_not_taken_for_the_answer():
         for data, buffer in Message("done", request.number, {}, wrong).parts():
             client.tell("comm_msg", {"comm_id": "another", "data": data}, [buffer])
             client.tell("stream", {"comm_id": client.comm, "data": data}, [buffer])
-        client.tell("status", {"execution_state": "idle"})
+        for state in ("idle", [], {"a": 1}, None):
+            client.tell("status", {"execution_state": state})
         client.say(Message("done", request.number, {}, right))
 
     with Fake(answer) as server, remote(server) as sandbox:
