@@ -44,14 +44,17 @@ def deliver(
     since : float
         When the sandbox copied the folder, in seconds since 1970.
     known : dict of str to str
-        Hashes of what was delivered before, by name; kept up. What code in the sandbox has made of such a file
-        stays until the user's file changes again.
+        Hashes of what was delivered or found there before, by name; kept up. What code in the sandbox has made of
+        such a file stays until the user's file changes again.
     """
     for file in files:
         state = (folder / file.name).stat()
         # ctime, as a copied or moved file keeps the time of its content
         question = _THERE if state.st_ctime <= since else _SAME
-        if known.get(file.name) == file.digest or _run(sandbox, question.format(**vars(file))).error is None:
+        if known.get(file.name) == file.digest:
+            continue
+        if _run(sandbox, question.format(**vars(file))).error is None:  # so it is below an overlay
+            known[file.name] = file.digest
             continue
         if file.size > MOST_BYTES:
             most = MOST_BYTES // 2**20

@@ -415,7 +415,7 @@ def test_files_that_came_later_are_delivered(passing, folder):
     (folder / "deep" / "x.txt").write_text("deep")
     files = inputs(["new.csv", "deep/x.txt", "sales.csv"], folder)
     assert list(deliver(passing.sandbox, files, folder, since, known)) == []
-    assert set(known) == {"new.csv", "deep/x.txt"}
+    assert set(known) == {"new.csv", "deep/x.txt", "sales.csv"}
     seen = run(passing, "open('new.csv').read() + open('deep/x.txt').read(), '_content' in globals()")
     assert seen.text == "('a\\n1\\ndeep', False)\n"
 
