@@ -165,9 +165,11 @@ class Frames:
         import numpy
         import pandas
 
-        missing: Any = {"NA": pandas.NA, "nan": numpy.nan}[text(node["missing"])]
+        if node["missing"] not in ("NA", "nan"):
+            raise Invalid("a column of texts is none")
         storage: Any = text(node["storage"])
-        kind = pandas.StringDtype(storage, na_value=missing)
+        gap = {} if node["missing"] == "NA" else {"na_value": numpy.nan}  # pandas 2.2 has but one
+        kind = pandas.StringDtype(storage, **gap)
         if storage == "pyarrow":
             return pandas.array(fill_texts(column(self.reader.part(node["part"]))), dtype=kind)
         found = self.reader.node(node["data"])
