@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from jupyter_codeagent.applying import Outcome
 from jupyter_codeagent.bridge import Answer
 from jupyter_codeagent.bridge.feed import Message
 from jupyter_codeagent.desk import Desk
@@ -16,6 +17,7 @@ from jupyter_codeagent.managing import Managing
 from jupyter_codeagent.page import brief
 from jupyter_codeagent.saving import save_tasks
 from jupyter_codeagent.taken import Taken
+from jupyter_codeagent.terminal import visible
 from jupyter_codeagent.trajectory import Attempt, Trajectory
 from jupyter_codeagent.transcript import text as transcript
 from jupyter_codeagent.variables import told
@@ -51,6 +53,9 @@ class Control:
             "info": self.info,
             "save": self.save,
             "fetch": self.fetch,
+            "changes": self.changes,
+            "apply": self.apply,
+            "unapply": self.unapply,
         }
 
     def stop(self, data: Message) -> Message:
@@ -124,6 +129,32 @@ class Control:
         name, other = text(data, "name"), text(data, "as", needed=False)
         return {"text": self.managing.fetch(name, *(("as", other) if other else ()))}
 
+    def changes(self, data: Message) -> Message:
+        """Return what the sandbox has changed in the folder's files."""
+        with self._idle():
+            return self.managing.filing.listed()
+
+    def apply(self, data: Message) -> Message:
+        """Make changes of the sandbox in the folder: those at ``paths``, or all that are not set apart."""
+        paths = data.get("paths")
+        if paths is not None and not (isinstance(paths, list) and all(isinstance(path, str) for path in paths)):
+            raise WrongUse("'paths' is a list of texts, or null.")
+        with self._idle():
+            return _told(self.managing.filing.apply(paths))
+
+    def unapply(self, data: Message) -> Message:
+        """Take the last application back."""
+        with self._idle():
+            return _told(self.managing.filing.unapply())
+
+    @contextlib.contextmanager
+    def _idle(self) -> Iterator[None]:
+        """Have the sandbox, which must be free: a page does not wait for a task to end."""
+        if self.desk.turns.names:
+            raise WrongUse(f"{self.desk.turns.names[0]} is running; try again when it has ended.")
+        with self.desk.turn("%agent apply"):
+            yield
+
     def _attempt(self, data: Mapping[str, Any]) -> tuple[Trajectory, Attempt]:
         number = data.get("attempt")
         if not isinstance(number, int) or isinstance(number, bool):
@@ -146,6 +177,10 @@ class Control:
         with os.scandir(self.desk.user.folder) as entries:
             names = sorted(e.name for e in entries if e.is_file() and not e.name.startswith("."))
         return [name for name in names if not secret_file(name)][:NAMES_MOST]
+
+
+def _told(outcome: Outcome) -> Message:
+    return {"applied": list(outcome.applied), "refused": outcome.refused, "text": visible(str(outcome))}
 
 
 def text(data: Mapping[str, Any], key: str, most: int = 1000, needed: bool = True) -> str:

@@ -93,6 +93,7 @@ class Desk:
         self._passing: Passing | None = None
         self.since = 0.0  # when the sandbox copied the working folder
         self.delivered: dict[str, str] = {}  # hashes of files copied in since
+        self._start_delivered: dict[str, str] = {}  # the same before the latest task
 
     def recall(self, task: str) -> None:
         """Find a task in the records, after a restart; its code counts as not yet run in the sandbox."""
@@ -215,6 +216,7 @@ class Desk:
         if self._start is not None:
             self._start.drop()
         self._start, self._started = sandbox.checkpoint(), trajectory
+        self._start_delivered = dict(self.delivered)
         self.given[trajectory.id] = sandbox.given
 
     def catch_up(self, sandbox: Passing) -> list[str]:
@@ -302,6 +304,7 @@ class Desk:
         if self._start is None or self._passing is None or trajectory is not self._started:
             return False
         self._passing.rollback(self._start)
+        self.delivered = dict(self._start_delivered)  # a file that came later is gone from the sandbox with the rest
         return True
 
     def _again(self, attempts: Sequence[Attempt]) -> str:

@@ -5,6 +5,7 @@
     CodeAgentError
     ├── SandboxUnavailable      no sandbox can be started here; nothing was executed
     ├── SandboxDied             the sandbox is gone and could not be brought back
+    ├── TooManyChanges          what the sandbox has written is too much to be shown or applied
     ├── WrongUse                an option, a file or a check that the user gave cannot be used
     ├── NotPlainData            a value may not cross the boundary (.name, .reason)
     ├── ModelError              the model gave no usable reply
@@ -52,6 +53,10 @@ class SandboxUnavailable(CodeAgentError):
 
 class SandboxDied(CodeAgentError):
     """The sandbox is gone and could not be brought back."""
+
+
+class TooManyChanges(CodeAgentError):
+    """What the sandbox has written to files is too much, or too strange, to be shown or applied."""
 
 
 class NotPlainData(CodeAgentError):

@@ -10,8 +10,10 @@ from jupyter_codeagent.choosing import elect
 from jupyter_codeagent.context import cut
 from jupyter_codeagent.desk import Desk
 from jupyter_codeagent.errors import WrongUse
+from jupyter_codeagent.filing import Filing
 from jupyter_codeagent.saving import save_tasks
 from jupyter_codeagent.showing import Views
+from jupyter_codeagent.terminal import visible
 from jupyter_codeagent.trajectory import Attempt, Trajectory
 from jupyter_codeagent.variables import size_of, told
 from jupyter_codeagent.verify import verify_notebook
@@ -29,6 +31,9 @@ COMMANDS = {
     "fetch": " NAME [as OTHER] [--replace]: copy a variable of the sandbox into the notebook, as plain data",
     "save": " FILE: save what was kept as a notebook",
     "verify": " FILE: run a notebook from the top in a fresh sandbox and compare",
+    "diff": " [PATH...]: what the sandbox has changed in the folder's files",
+    "apply": " [PATH...]: make these changes in the folder; what runs by itself has to be named",
+    "unapply": ": take the last apply back, but for files changed since",
     "fix": " [options of %%agent]: mend the cell that failed last",
     "reset": ": close the sandbox; the next task starts in a fresh one",
 }
@@ -38,6 +43,8 @@ ARGUMENTS = {
     "choose": (1, 1),
     "stop": (0, 1),
     "fetch": (1, 4),
+    "diff": (0, 1000),
+    "apply": (0, 1000),
     "save": (1, 1),
     "verify": (1, 1),
 }
@@ -56,6 +63,7 @@ class Managing:
 
     def __init__(self, desk: Desk, views: Views) -> None:
         self.desk, self.views = desk, views
+        self.filing = Filing(desk)
 
     def run(self, word: str, rest: list[str]) -> str:
         """Carry out a sub-command.
@@ -250,6 +258,21 @@ class Managing:
         space[target] = value
         called = "" if target == name else f" as {target}"
         return f"Fetched {name}{called}: {told(value)}{size_of(value)}."
+
+    def diff(self, *paths: str) -> str:
+        """Show what the sandbox has changed in the folder's files."""
+        with self.desk.turn("%agent diff"):
+            return self.filing.told(paths)
+
+    def apply(self, *paths: str) -> str:
+        """Make changes of the sandbox in the folder."""
+        with self.desk.turn("%agent apply"):
+            return visible(str(self.filing.apply(paths or None)))
+
+    def unapply(self) -> str:
+        """Take the last application back."""
+        with self.desk.turn("%agent unapply"):
+            return visible(str(self.filing.unapply()))
 
     def save(self, file: str) -> str:
         """Save what was kept."""

@@ -14,12 +14,15 @@ import pytest
 from IPython.terminal.interactiveshell import TerminalInteractiveShell
 from traitlets.config import Config
 
+from jupyter_codeagent.control import Control
 from jupyter_codeagent.desk import Desk
-from jupyter_codeagent.errors import NoModel, Offline
+from jupyter_codeagent.errors import NoModel, Offline, WrongUse
 from jupyter_codeagent.magic import load, unload
+from jupyter_codeagent.managing import Managing
 from jupyter_codeagent.models.scripted import ScriptedModel
 from jupyter_codeagent.options import CodeAgent
 from jupyter_codeagent.records import Place, Records
+from jupyter_codeagent.showing import Views
 from jupyter_codeagent.trajectory import Action, Answer, Trajectory
 
 TASK = "%%agent\nsum the amounts in sales.csv"
@@ -828,3 +831,31 @@ def test_a_variable_of_the_sandbox_is_fetched_under_a_free_name_only(notebook):
 def fetched(notebook, words):
     notebook.run(f"%agent fetch {words}")
     return notebook.error
+
+
+# -- files -----------------------------------------------------------------------------------------
+
+
+def test_changed_files_are_shown_applied_and_taken_back(notebook, folder):
+    notebook.actions = [Action("write", "open('new.txt', 'w').write('hello\\n')"), Action("done")]
+    notebook.run("%%agent\nwrite a file")
+    assert "+hello" in notebook.run("%agent diff")
+    assert not (folder / "new.txt").exists()
+    assert "1 file was changed" in notebook.run("%agent apply new.txt")
+    assert (folder / "new.txt").read_text() == "hello\n"
+    assert "nothing" in notebook.run("%agent diff")
+    notebook.run("%agent unapply")
+    assert not (folder / "new.txt").exists()
+
+
+def test_a_page_gets_changes_as_data_and_has_them_applied(notebook, folder):
+    notebook.actions = [Action("write", "open('new.txt', 'w').write('hello')"), Action("done")]
+    notebook.run("%%agent\nwrite a file")
+    control = Control(notebook.desk, Managing(notebook.desk, Views(notebook.desk)))
+    (file,) = control.changes({})["files"]
+    assert (file["path"], file["kind"], file["size"], file["runs_by_itself"]) == ("new.txt", "added", 5, "")
+    assert control.apply({"paths": ["new.txt"]})["applied"] == ["new.txt"]
+    assert control.unapply({})["applied"] == ["new.txt"]
+    assert not (folder / "new.txt").exists()
+    with pytest.raises(WrongUse):
+        control.apply({"paths": "new.txt"})

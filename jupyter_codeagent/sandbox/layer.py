@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from jupyter_codeagent.sandbox import tree
+from jupyter_codeagent.sandbox.changes import Base, Change, Comparison, Mark, certain
 from jupyter_codeagent.sandbox.contents import Content, Pack, Store
 from jupyter_codeagent.sandbox.state import Gone, State
 from jupyter_codeagent.sandbox.steps import Target, plan
@@ -77,14 +79,20 @@ class Layer:
         self.zygote = zygote
         self.store = Store(most)
         self.why = ""  # why the latest moment could not be kept
+        self.folder = -1  # the user's working folder; -1: it is no project
         self._last: Files | None = None
+        self._first: Files | None = None  # of a copied folder: what was copied
+        self._bases: dict[str, Base] = {}  # of the working folder
+        self._looked = self._began = time.time_ns()
         self._open = [upper] if upper >= 0 else []
         self.roots = [Root(path, self._folder(f"/proc/{zygote.pid}/root{path}")) for path in TEMPORARY]
         if upper >= 0:
-            lower = self._folder(workspace.path)
-            self.roots.append(Root(workspace.path, upper, lower, frozenset(workspace.hidden)))
+            self.folder = self._folder(workspace.path)
+            self.roots.append(Root(workspace.path, upper, self.folder, frozenset(workspace.hidden)))
         elif workspace.path not in workspace.binds:
             self.roots.append(Root(workspace.path, self._folder(f"/proc/{zygote.pid}/root{workspace.path}")))
+            if workspace.copied_from:
+                self.folder = self._folder(workspace.path)
 
     def _folder(self, path: str) -> int:
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -95,7 +103,7 @@ class Layer:
         """Close all descriptors; what was kept stays usable."""
         for fd in self._open:
             os.close(fd)
-        self._open, self.roots = [], []
+        self._open, self.roots, self.folder = [], [], -1
 
     # -- keeping ----------------------------------------------------------------------------------
 
@@ -119,11 +127,62 @@ class Layer:
     def _moment(self) -> Files:
         """Return all folders as they are now; what cannot be read has no content."""
         pack, budget = self.store.shared(), [COMPARED]
+        looked, now = self._looked, time.time_ns()
         before = self._last.kept if self._last is not None else [None] * len(self.roots)
         kept = tuple(self._keep(root, old, pack, budget) for root, old in zip(self.roots, before, strict=True))
         if self._last is None or any(new is not old for new, old in zip(kept, self._last.kept, strict=True)):
             self._last = Files(kept)
+        self._first = self._first or self._last
+        if self.folder >= 0:
+            self._note_bases(looked if self.roots[-1].lower >= 0 else self._began)
+        self._looked = now
         return self._last
+
+    def rest(self) -> None:
+        """Take note that the code has written nothing since the latest moment, up to now."""
+        self._looked = time.time_ns()
+
+    # -- beside the user's folder -----------------------------------------------------------------
+
+    def changes(self) -> list[Change]:
+        """Return what the code has changed in the working folder and the user's folder does not have.
+
+        Raises
+        ------
+        TooMuch
+            If it is too much to be looked at.
+        OSError
+            If it cannot be read.
+        """
+        if self.folder < 0:
+            return []
+        moment = self._moment().kept[-1]
+        entries = self._written(moment)
+        return Comparison(self.folder, self.roots[-1].hidden, entries, moment.contents, self._bases).changes()
+
+    def settle(self, paths: Iterable[str]) -> None:
+        """Take note that what is at these paths in the user's folder now is what the code has seen."""
+        for path in paths:
+            self._bases[path] = Base(Mark.of(tree.look_beneath(self.folder, path)), True)
+
+    def _written(self, moment: Kept) -> Mapping[str, Entry]:
+        """Return what was written to the working folder; for a copied one, what differs from the copy."""
+        if self.roots[-1].lower >= 0 or self._first is None:
+            return moment.entries
+        first = self._first.kept[-1]
+        gone = {path: Entry(tree.GONE) for path in first.entries if path not in moment.entries}
+        written = {path: entry for path, entry in moment.entries.items() if first.entries.get(path) != entry}
+        return {**written, **gone}
+
+    def _note_bases(self, looked: int) -> None:
+        """Take note of what the user's folder has where something was written for the first time."""
+        assert self._last is not None
+        written = self._written(self._last.kept[-1])
+        self._bases = {path: base for path, base in self._bases.items() if path in written}
+        for path, entry in written.items():
+            if path and path not in self._bases and entry.kind != tree.FOLDER:
+                real = tree.look_beneath(self.folder, path)
+                self._bases[path] = Base(Mark.of(real), certain(real, looked))
 
     def _keep(self, root: Root, old: Kept | None, pack: Pack, budget: list[int]) -> Kept:
         entries = tree.scan(root.fd)

@@ -10,10 +10,11 @@ from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from jupyter_codeagent.errors import NotPlainData, SandboxDied
+from jupyter_codeagent.errors import NotPlainData, SandboxDied, TooManyChanges
 from jupyter_codeagent.packed import Shelf
 from jupyter_codeagent.sandbox import gate
 from jupyter_codeagent.sandbox.aside import Aside, last
+from jupyter_codeagent.sandbox.changes import Change
 from jupyter_codeagent.sandbox.execution import Execution, Manner
 from jupyter_codeagent.sandbox.fetching import MOST_BYTES, fetch
 from jupyter_codeagent.sandbox.launch import spawner
@@ -22,6 +23,7 @@ from jupyter_codeagent.sandbox.shelter import uninterrupted
 from jupyter_codeagent.sandbox.slots import Slots
 from jupyter_codeagent.sandbox.state import Gone, State, memory
 from jupyter_codeagent.sandbox.supervisor import HUNG, Cell, Point, Supervisor
+from jupyter_codeagent.sandbox.tree import TooMuch
 from jupyter_codeagent.sandbox.values import pack
 from jupyter_codeagent.source import parsed
 from jupyter_codeagent.trajectory import Observation, Undone
@@ -306,6 +308,35 @@ class Sandbox:
                 except (Gone, gate.Violation):
                     self.supervisor.restore(self.supervisor.safe)
             return {}
+
+    # -- files ------------------------------------------------------------------------------------
+
+    def changes(self) -> list[Change]:
+        """Return what the code has changed in the working folder and the user's folder does not have, by path.
+
+        Raises
+        ------
+        TooManyChanges
+            If it is too much to be looked at.
+        """
+        with self._turn() as supervisor:
+            supervisor.start()
+            try:
+                return supervisor.layer.changes() if supervisor.layer is not None else []
+            except (OSError, TooMuch) as error:
+                raise TooManyChanges(f"What the sandbox has written cannot be looked at: {error}.") from error
+
+    def settle(self, paths: Sequence[str]) -> None:
+        """Take note that the user's folder has at these paths now what is known to be right: it was applied."""
+        with self._turn() as supervisor:
+            if supervisor.layer is not None:
+                supervisor.layer.settle(paths)
+
+    @property
+    def folder(self) -> str:
+        """The working folder's path, outside as inside; empty where there is none, or before the start."""
+        layer = self.supervisor.layer
+        return layer.roots[-1].path if layer is not None and layer.folder >= 0 else ""
 
     # -- states -----------------------------------------------------------------------------------
 

@@ -203,6 +203,8 @@ class Supervisor:
         """Return a point equal to the live state, forking one if there is none."""
         self.start()
         if not self.dirty:
+            if self.layer is not None:
+                self.layer.rest()
             return self.safe  # the live state need not exist: it will be made from this one
         live = self.ready()
         if not self.dirty:

@@ -72,6 +72,11 @@ class Workspace:
         """Nothing of the folder itself is shown."""
         return self.archive == NOTHING and self.path not in self.binds and not self.overlaid
 
+    @property
+    def copied_from(self) -> bool:
+        """The folder appears as a copy."""
+        return self.archive != NOTHING
+
     def hide(self, shown: Collection[str]) -> None:
         """Look for what an overlay must not show; `shown` are full paths that are needed."""
         self.hidden = hidden_names(self.path, [path for path in shown if path.startswith(self.path + "/")])

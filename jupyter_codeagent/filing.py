@@ -1,0 +1,124 @@
+"""What the sandbox changed in the user's files: shown, applied, and taken back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from jupyter_codeagent.applying import Applier, Outcome
+from jupyter_codeagent.desk import Desk
+from jupyter_codeagent.differing import difference, summary
+from jupyter_codeagent.errors import WrongUse
+from jupyter_codeagent.render import outspoken
+from jupyter_codeagent.sandbox import Sandbox
+from jupyter_codeagent.sandbox.changes import Change
+from jupyter_codeagent.unasked import reason
+
+MOST = 500  # files that are told of at once
+TOLD = 200_000  # characters of all differences together
+
+
+class Filing:
+    """The files of one kernel's sandbox, beside the user's.
+
+    Parameters
+    ----------
+    desk : Desk
+        Has the sandbox; whoever calls has its turn.
+    """
+
+    def __init__(self, desk: Desk) -> None:
+        self.desk = desk
+        self._applier: Applier | None = None
+
+    def changes(self) -> list[Change]:
+        """Return what is different, once what is marked as discarded is gone from the sandbox.
+
+        Raises
+        ------
+        WrongUse
+            If there is no sandbox, or it shows no folder.
+        """
+        return self._sandbox().changes()
+
+    def _sandbox(self) -> Sandbox:
+        if self.desk.running is None:
+            raise WrongUse("Nothing is changed: the sandbox has not started; it starts with the first task.")
+        self.desk.catch_up(self.desk.sandbox())
+        running = self._running
+        if running is None or not running.folder:
+            raise WrongUse("The sandbox does not show the working folder, so it has changed nothing there.")
+        return running
+
+    @property
+    def _running(self) -> Sandbox | None:
+        """The sandbox, where it is on this machine."""
+        return self.desk.running if isinstance(self.desk.running, Sandbox) else None
+
+    def apply(self, paths: Sequence[str] | None) -> Outcome:
+        """Make changes in the user's folder; None: all that are not set apart."""
+        sandbox = self._sandbox()
+        changes = sandbox.changes()
+        applier = self._applier
+        if applier is None or applier.folder != sandbox.folder:
+            applier = self._applier = Applier(sandbox.folder)
+        outcome = applier.apply(changes, paths)
+        sandbox.settle(outcome.applied)
+        return outcome
+
+    def unapply(self) -> Outcome:
+        """Take the last application back."""
+        if self._applier is None:
+            raise WrongUse("There is nothing to take back: no file was applied.")
+        outcome = self._applier.undo()
+        running = self._running
+        if running is not None and running.folder == self._applier.folder:
+            running.settle(outcome.applied)
+        return outcome
+
+    def told(self, paths: Sequence[str] = ()) -> str:
+        """Return the differences in words, of the given files or folders only where there are any."""
+        changes = self.changes()
+        names = [change.path for change in changes]
+        wanted = [c for c in changes if not paths or any(_within(c.path, name) for name in paths)]
+        parts = [f"Changed in the sandbox: {summary(wanted)}."]
+        length = 0
+        for change in wanted[:MOST]:
+            why = reason(change.path, change.kind == "added", names)
+            heading = f"--- {outspoken(change.path)} ({change.kind})"
+            text = difference(change, self._folder) if length < TOLD else "(not shown: name it)"
+            length += len(text)
+            parts += ["\n".join(filter(None, [heading, why, change.conflict, text]))]
+        if len(wanted) > MOST:
+            parts.append(f"{len(wanted) - MOST:,} more files are not shown; name a folder.")
+        return "\n\n".join(parts)
+
+    def listed(self) -> dict[str, Any]:
+        """Return the differences as a page gets them."""
+        changes = self.changes()
+        names = [change.path for change in changes]
+        more = len(changes) - MOST
+        files, length = [], 0
+        for change in changes[:MOST]:
+            text = difference(change, self._folder) if length < TOLD else ""
+            length += len(text)
+            files.append(
+                {
+                    "path": change.path.encode("utf-8", "replace").decode(),
+                    "kind": change.kind,
+                    "size": change.size,
+                    "special": change.special,
+                    "runs_by_itself": reason(change.path, change.kind == "added", names),
+                    "conflict": change.conflict,
+                    "diff": text,
+                }
+            )
+        return {"files": files, "note": f"{more:,} more files are not shown." if more > 0 else ""}
+
+    @property
+    def _folder(self) -> str:
+        return self._running.folder if self._running is not None else ""
+
+
+def _within(path: str, name: str) -> bool:
+    return path == name or name in (".", "") or path.startswith(name.rstrip("/") + "/")
