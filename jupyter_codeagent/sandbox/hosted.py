@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import itertools
+import os
 import tarfile
 import tempfile
 from collections.abc import Callable, Generator, Sequence
@@ -196,23 +198,41 @@ def yield_from(generator: Generator[Y, None, R], take: Callable[[Y], None]) -> R
 def spread(archive: bytes, folder: Path) -> int:
     """Write the files of a tar file into an empty folder; return how many were left out, as they point elsewhere.
 
+    Links are made last, so that nothing is written through one.
+
     Raises
     ------
     BadMessage
         If it is no tar file, or one of too many or too large files.
     """
-    left_out = size = 0
+    root = folder.resolve()
     try:
         with tarfile.open(fileobj=io.BytesIO(archive), mode="r:") as tar:
-            for count, member in enumerate(tar):
-                size += member.size
-                known = member.isreg() or member.isdir() or member.issym()
-                if not known or count >= MOST_FILES or size > len(archive):
-                    raise BadMessage("The working folder's files are too many, too large, or no files.")
-                try:
-                    tar.extract(member, folder, filter="data")
-                except tarfile.FilterError:
-                    left_out += 1
-    except (tarfile.TarError, ValueError, OSError) as error:
-        raise BadMessage(f"The working folder's files cannot be unpacked ({error}).") from error
-    return left_out
+            members = list(itertools.islice(tar, MOST_FILES + 1))
+            known = all(m.isreg() or m.isdir() or m.issym() for m in members)
+            if not known or len(members) > MOST_FILES or sum(m.size for m in members) > len(archive):
+                raise BadMessage("The working folder's files are too many, too large, or no files.")
+            return sum(not _placed(tar, m, root) for m in sorted(members, key=tarfile.TarInfo.issym))
+    except (tarfile.TarError, ValueError, OSError, EOFError) as error:
+        raise BadMessage(f"The working folder's files cannot be unpacked ({type(error).__name__}).") from error
+
+
+def _placed(tar: tarfile.TarFile, member: tarfile.TarInfo, root: Path) -> bool:
+    """Write one entry below `root`; False if it would lie or lead outside."""
+    path = Path(os.path.normpath(root / member.name))
+    target = Path(os.path.normpath(path.parent / member.linkname)) if member.issym() else path
+    if path == root or not path.is_relative_to(root) or not target.is_relative_to(root):
+        return path == root
+    if member.isdir():
+        path.mkdir(parents=True, exist_ok=True)
+        return True
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.parent.resolve() != path.parent:
+        return False
+    if member.issym():
+        path.symlink_to(member.linkname)
+    elif (source := tar.extractfile(member)) is not None:
+        path.write_bytes(source.read())
+        path.chmod(member.mode & 0o755 | 0o600)
+        os.utime(path, (member.mtime, member.mtime))
+    return True
