@@ -21,7 +21,7 @@ from typing import Any
 
 sys.path[0] = str(Path(__file__).parent.parent)  # this checkout's `benchmarks` and `tests`, from any folder
 
-from benchmarks import executing, loop, memory, passing, starting, trying, ui, undoing  # noqa: E402
+from benchmarks import executing, filing, loop, memory, passing, starting, trying, ui, undoing  # noqa: E402
 from benchmarks.measure import Row, load, machine  # noqa: E402
 
 Benchmark = Callable[[bool], Iterator[Row]]
@@ -32,6 +32,7 @@ ALL: dict[str, Benchmark] = {
     "import": starting.imports,
     "execute": executing.round_trip,
     "states": undoing.states,
+    "files": filing.folder,
     "candidates": trying.candidates,
     "pool": trying.waiting,
     "loop": loop.attempts,
