@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import signal
 import time
@@ -20,7 +21,6 @@ SHOW = 0.08  # seconds between two looks at a growing observation
 CROWDED = 0.5  # seconds at the process limit after which the process is ended
 DONE = 2**20  # bytes of the last message at most; past the output limit longer ones are not looked at
 WATCH = 0.1  # seconds between two looks at memory
-HANG = 1.5  # seconds after which a copy that waits for threads it does not have is ended
 AGAIN, GIVE_UP = 0.3, 0.7  # seconds after which an interrupt is repeated, and after which the process is killed
 WIDGETS = "Interactive widgets do not work in the sandbox; this is their text."
 KINDS = {ord("o"): "stdout", ord("e"): "stderr"}
@@ -73,6 +73,7 @@ class Execution:
         self.notes: list[str] = []
         self.over = self.died = self.fresh = False
         self.killed = self.halted = False  # a signal ended the process, or had it halt, and none of ours
+        self.mark = ""  # stays the same while nothing moves
         self.hung = False  # it waited for threads that its copy of the state lacks
         self.late = 0
         self.started = self.shown = self.watched = self.crowded = self.moved = 0.0
@@ -208,9 +209,12 @@ class Execution:
 
     def look_for_a_hang(self, now: float, pids: list[int]) -> None:
         """End a copy that waits for one of the threads that did not come along with it."""
-        if not self.state.suspect or not stuck(self.state.pid, alone=pids == [self.state.pid]):
-            self.moved = now
-        elif now - self.moved > HANG and not self.reason:
+        if not self.state.suspect:
+            return
+        seconds, mark = stuck(self.state.pid, alone=pids == [self.state.pid])
+        if seconds == math.inf or mark != self.mark:
+            self.moved, self.mark = now, mark
+        elif now - self.moved > seconds and not self.reason:
             self.reason, self.hung = "Crashed", True
             self.state.kill()
 

@@ -6,6 +6,7 @@ import array
 import base64
 import contextlib
 import json
+import math
 import os
 import platform
 import select
@@ -26,6 +27,7 @@ HANDSHAKE = 3.0  # seconds for a fork, or for any other request that executes no
 UNPACK = 120.0  # seconds for values to be rebuilt
 SOCKET, INODE = 2**18, 2**10  # bytes of the kernel's memory that one may take
 SHIELDS = 1200  # filters on one process; the kernel takes 32,768 instructions in all
+CERTAIN, LIKELY = 1.5, 6.0  # seconds after which a copy that waits for threads it does not have is ended
 FUTEX = {"x86_64": "202", "aarch64": "98"}.get(platform.machine(), "")  # the call in which threads wait for a lock
 ROOM = 1.0  # seconds to wait for a free place under the process limit
 
@@ -349,17 +351,27 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
-def stuck(pid: int, alone: bool) -> bool:
+def stuck(pid: int, alone: bool) -> tuple[float, str]:
     """Say whether every thread of `pid` waits, without a limit of time, for another one: nobody is left to end that.
 
-    `alone` is to be false where further processes may hold a lock that is shared with them.
+    `alone` is to be false where further processes may hold a lock that is shared with them. Returns after how many
+    seconds to believe it, infinitely many where a thread does anything else, and a mark that has to stay the same
+    meanwhile. Only root may see what a thread waits for; for others it may still be a time, so they wait longer.
     """
+    seconds, marks = CERTAIN, []
     try:
-        tasks = os.listdir(f"/proc/{pid}/task")
-        calls = [Path(f"/proc/{pid}/task/{task}/syscall").read_text().split() for task in tasks]
+        for task in os.listdir(f"/proc/{pid}/task"):
+            place = Path(f"/proc/{pid}/task/{task}")
+            try:
+                waits = _waits((place / "syscall").read_text().split(), alone)
+            except PermissionError:
+                waits, seconds = alone and "futex" in (place / "wchan").read_text(), LIKELY
+                marks += [line for line in (place / "status").read_text().splitlines() if "ctxt_switches" in line]
+            if not waits:
+                return math.inf, ""
     except OSError:  # it ended meanwhile, or may not be looked at
-        return False
-    return bool(calls) and all(_waits(call, alone) for call in calls)
+        return math.inf, ""
+    return seconds, " ".join(marks)
 
 
 def _waits(call: Sequence[str], alone: bool) -> bool:
