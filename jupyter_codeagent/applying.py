@@ -85,21 +85,23 @@ class Applier:
         refused = {name: "The sandbox has not changed it." for name in paths or () if not _any(name, changes)}
         done: list[Done] = []
         others = [change.path for change in changes]
-        with self._opened() as root:
-            for change in changes:
-                named = paths is not None and change.path in paths
-                if not named and paths is not None and not any(_below(change.path, name) for name in paths):
-                    continue
-                why = refusal(change, others, named)
-                if not why:
-                    try:
-                        done.append(self._apply(root, change))
-                    except (OSError, tree.TooMuch) as error:
-                        why = f"It could not be written: {getattr(error, 'strerror', None) or error}."
-                if why:
-                    refused[change.path] = why
-        if done:
-            self._done = done
+        try:
+            with self._opened() as root:
+                for change in changes:
+                    named = paths is not None and change.path in paths
+                    if not named and paths is not None and not any(_below(change.path, name) for name in paths):
+                        continue
+                    why = refusal(change, others, named)
+                    if not why:
+                        try:
+                            done.append(self._apply(root, change))
+                        except (OSError, tree.TooMuch) as error:
+                            why = f"It could not be written: {getattr(error, 'strerror', None) or error}."
+                    if why:
+                        refused[change.path] = why
+        finally:  # an interrupt in the middle leaves something to take back, too
+            if done:
+                self._done = done
         return Outcome(tuple(d.path for d in done), refused)
 
     def undo(self) -> Outcome:

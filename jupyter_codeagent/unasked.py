@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Collection, Sequence
+from importlib.machinery import all_suffixes
 from pathlib import Path
 
 FOLDERS = {
@@ -17,9 +18,13 @@ NAMES = {
     ".codeagentignore", "azure-pipelines.yml", "jenkinsfile", "agents.md", "claude.md", "gemini.md", "conftest.py",
     "sitecustomize.py", "usercustomize.py", "pytest.ini", "tox.ini", "noxfile.py", "setup.py", "setup.cfg",
     "pyproject.toml", "makefile", "gnumakefile", "justfile", "package.json", "kernel.json", "overrides.json",
-    "postbuild",
+    "postbuild", ".git", "head", "commondir", ".env", ".flaskenv", ".pdbrc", ".gdbinit", ".lldbinit", ".rprofile",
+    ".renviron", "jupytext.py", ".jupytext.py", "pylintrc", ".pylintrc", "mypy.ini", ".mypy.ini", ".flake8",
+    ".coveragerc", ".dir-locals.el", ".exrc", ".vimrc", ".nvimrc", ".nvim.lua", "latexmkrc", ".latexmkrc", ".yarnrc",
+    ".yarnrc.yml",
 }  # fmt: skip
 PATTERNS = re.compile(r".*\.pth|ipython_.*config\.(py|json)|jupyter_.*config\.(py|json)|.*\.code-workspace")
+SUFFIXES = (*all_suffixes(), ".pyd")  # of modules, those of compiled ones among them
 BARE = {"head", "objects", "refs"}  # what makes a folder a repository, wherever it is
 
 
@@ -48,8 +53,9 @@ def reason(path: str, added: bool, others: Collection[str] = (), search: Sequenc
         return "It makes a folder a repository, whose settings git obeys."
     if not added:
         return "If it is open, it is shown in two versions." if name.endswith(".ipynb") else ""
-    module = parts[0].removesuffix(".py") if len(parts) > 1 or name.endswith(".py") else ""
-    if module and _installed(path.split("/")[0].removesuffix(".py"), search):
+    first = path.split("/")[0]
+    module = first if len(parts) > 1 else first.partition(".")[0] if name.endswith(SUFFIXES) else ""
+    if module and _installed(module, search):
         return f"It is imported in place of the installed module {module!r}."
     return ""
 
@@ -72,4 +78,5 @@ def _installed(module: str, search: Sequence[str] | None) -> bool:
         return True
     here = Path.cwd()
     places = [Path(p) for p in (sys.path if search is None else search) if p and Path(p) != here]
-    return any((place / module).is_dir() or (place / f"{module}.py").is_file() for place in places)
+    names = [module + end for end in SUFFIXES]
+    return any((place / module).is_dir() or any((place / name).is_file() for name in names) for place in places)

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from importlib.machinery import EXTENSION_SUFFIXES
 
 import pytest
 
@@ -165,6 +166,76 @@ def test_names_of_the_users_own_files_need_no_naming():
     assert reason("README.md", True) == ""
     assert reason("json.py", False) == ""
     assert reason("CONFTEST.PY", True)
+
+
+REPOSITORY = ["a/HEAD", "a/commondir", "b/objects/x", "b/refs/x", "b/config", "lib/.git"]
+
+
+def test_a_repository_in_several_folders_is_not_applied(sandbox, folder):
+    run(sandbox, f"import os\nfor n in {REPOSITORY!r}:\n    os.makedirs(os.path.dirname(n), exist_ok=True); open(n, 'w').write('1')")
+    _, outcome = apply(sandbox, folder)
+    assert {"a/HEAD", "a/commondir", "lib/.git"} <= set(outcome.refused)
+
+
+def test_the_file_that_says_where_a_repository_is_has_to_be_named():
+    assert reason(".git", False)
+
+
+@pytest.mark.parametrize("end", [".so", ".abi3.so", ".pyc", *EXTENSION_SUFFIXES])
+def test_compiled_modules_in_place_of_installed_ones_have_to_be_named(end):
+    assert "'pytest'" in reason(f"pytest{end}", True)
+    assert reason(f"mine{end}", True) == ""
+
+
+def test_what_came_into_a_deleted_folder_later_is_not_deleted(sandbox, folder):
+    (folder / "sub" / "deep").mkdir()
+    (folder / "sub" / "deep" / "c.txt").write_text("c")
+    with Sandbox(sandbox.policy) as fresh:
+        run(fresh, "import shutil, os; shutil.rmtree('sub'); os.mkdir('sub'); open('sub/mine', 'w').write('1')")
+        fresh.changes()
+        (folder / "sub" / "new.txt").write_text("the user's")
+        (folder / "sub" / "deep" / "c.txt").write_text("the user's, too")
+        applier, outcome = apply(fresh, folder)
+        assert sorted(outcome.applied) == ["sub/b.txt", "sub/mine"]
+        assert (folder / "sub" / "new.txt").read_text() == "the user's"
+        assert (folder / "sub" / "deep" / "c.txt").read_text() == "the user's, too"
+        again = applier.undo()
+        fresh.settle(again.applied)
+        assert (folder / "sub" / "b.txt").read_text() == "b\n"
+        assert "sub/b.txt" in apply(fresh, folder)[1].applied
+
+
+@pytest.mark.parametrize("overlay", [True, False], ids=["overlay", "copy"])
+def test_what_the_sandbox_does_not_see_is_neither_replaced_nor_deleted(folder, overlay):
+    (folder / "sub" / ".env").write_text("canary")
+    (folder / "id_rsa").write_text("canary")
+    with Sandbox(small(folder, overlay=overlay)) as sandbox:
+        run(sandbox, "import shutil; open('id_rsa', 'w').write('mine'); shutil.rmtree('sub')")
+        _, outcome = apply(sandbox, folder, ".", "id_rsa")
+        assert outcome.applied == ("sub/b.txt",)
+        assert "canary" not in "".join(difference(change, str(folder)) for change in sandbox.changes())
+    assert (folder / "sub" / ".env").read_text() == (folder / "id_rsa").read_text() == "canary"
+
+
+def test_an_interrupted_application_can_be_taken_back(folder, sandbox):
+    run(sandbox, "open('a.txt', 'w').write('x'); open('b.txt', 'w').write('x')")
+    applier, changes = Applier(str(folder)), sandbox.changes()
+
+    def interrupted():
+        yield changes[0]
+        raise KeyboardInterrupt
+
+    class Stopped(list):
+        rounds = 0
+
+        def __iter__(self):
+            self.rounds += 1
+            return interrupted() if self.rounds > 1 else super().__iter__()
+
+    with pytest.raises(KeyboardInterrupt):
+        applier.apply(Stopped(changes))
+    assert applier.undo().applied == ("a.txt",)
+    assert (folder / "a.txt").read_text().startswith("one")
 
 
 def test_a_rollback_takes_its_changes_along(sandbox):

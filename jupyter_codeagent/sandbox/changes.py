@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +38,7 @@ class Base:
 
     mark: Mark | None
     certain: bool  # the user had not changed it shortly before, so that the code has seen this version
+    seen: bool = True  # the sandbox shows what the user's folder has at this path
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,7 @@ class Comparison:
 
     def _compare(self, path: str, entry: Entry) -> Iterator[Change]:
         real = tree.look_beneath(self.folder, path)
-        if self._hidden(path):
+        if self._hidden(path) or (real is not None and self._unseen(path)):
             if entry.kind != GONE and real is not None:
                 yield Change(path, "special", special="name that the sandbox does not see", old=real)
         elif entry.kind == GONE:
@@ -174,36 +175,56 @@ class Comparison:
             yield Change(path, "special", special=f"deleted {KINDS[real.kind]}", old=real)
 
     def _deleted_below(self, path: str) -> Iterator[Change]:
-        count, pending = 0, [path]
-        while pending:
-            above = pending.pop()
-            fd = tree.open_beneath(self.folder, above, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                names = os.listdir(fd)  # noqa: PTH208 - a descriptor
-            finally:
-                os.close(fd)
-            for below in (f"{above}/{name}" for name in sorted(names)):
-                count += 1
-                if count > DELETED:
-                    raise TooMuch(f"a folder with over {DELETED:,} files was deleted")
-                real = tree.look_beneath(self.folder, below)
-                if below in self.entries or real is None or self._hidden(below):
-                    continue
-                if real.kind == FOLDER:
-                    pending.append(below)
-                else:
-                    yield from self._deleted(below, real)
+        for below, real in found_below(self.folder, path, self._left_alone):
+            if real.kind != FOLDER:
+                yield from self._deleted(below, real)
+
+    def _left_alone(self, path: str) -> bool:
+        """Say whether what lies in a deleted folder was written again, or was never seen."""
+        return path in self.entries or self._hidden(path) or self._unseen(path)
+
+    def _unseen(self, path: str) -> bool:
+        base = self.bases.get(path)
+        return base is not None and not base.seen
 
     def _hidden(self, path: str) -> bool:
         return any(str(part) in self.hidden for part in (Path(path), *Path(path).parents))
 
     def _conflict(self, path: str, real: Entry | None) -> str:
         base = self.bases.get(path)
-        if base is None:  # it was deleted together with a folder
-            return ""
-        if base.mark != Mark.of(real):
+        if base is None or base.mark != Mark.of(real):  # None: it came into a folder that the code had deleted
             return "It has changed here since the code in the sandbox wrote it."
         return "" if base.certain else "It has changed here shortly before the code in the sandbox wrote it."
+
+
+def found_below(folder: int, path: str, passed: Callable[[str], bool]) -> Iterator[tuple[str, Entry]]:
+    """Yield what the folder at `path` below the folder `folder` has in it, leaving out what is to be passed over.
+
+    Raises
+    ------
+    TooMuch
+        If it is more than a deleted folder may have.
+    OSError
+        If it cannot be read.
+    """
+    count, pending = 0, [path]
+    while pending:
+        above = pending.pop()
+        fd = tree.open_beneath(folder, above, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            names = os.listdir(fd)  # noqa: PTH208 - a descriptor
+        finally:
+            os.close(fd)
+        for below in (f"{above}/{name}" for name in sorted(names)):
+            count += 1
+            if count > DELETED:
+                raise TooMuch(f"a folder with over {DELETED:,} files was deleted")
+            real = tree.look_beneath(folder, below)
+            if real is None or passed(below):
+                continue
+            if real.kind == FOLDER:
+                pending.append(below)
+            yield below, real
 
 
 def certain(real: Entry | None, looked: int) -> bool:

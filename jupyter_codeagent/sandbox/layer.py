@@ -6,12 +6,12 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from jupyter_codeagent.sandbox import tree
-from jupyter_codeagent.sandbox.changes import Base, Change, Comparison, Mark, certain
+from jupyter_codeagent.sandbox.changes import Base, Change, Comparison, Mark, certain, found_below
 from jupyter_codeagent.sandbox.contents import Content, Pack, Store
 from jupyter_codeagent.sandbox.state import Gone, State
 from jupyter_codeagent.sandbox.steps import Target, plan
@@ -178,11 +178,23 @@ class Layer:
         """Take note of what the user's folder has where something was written for the first time."""
         assert self._last is not None
         written = self._written(self._last.kept[-1])
-        self._bases = {path: base for path, base in self._bases.items() if path in written}
+        covers = {path for path, entry in written.items() if entry.kind == tree.GONE or entry.opaque}
+        self._bases = {path: b for path, b in self._bases.items() if path in written or _within(path, covers)}
         for path, entry in written.items():
-            if path and path not in self._bases and entry.kind != tree.FOLDER:
-                real = tree.look_beneath(self.folder, path)
-                self._bases[path] = Base(Mark.of(real), certain(real, looked))
+            if not path or path in self._bases or (entry.kind == tree.FOLDER and not entry.opaque):
+                continue
+            real = tree.look_beneath(self.folder, path)
+            self._bases[path] = self._base(path, real, looked)
+            if path in covers and real is not None and real.kind == tree.FOLDER:
+                # what comes into the user's folder later was not there to be deleted
+                with contextlib.suppress(TooMuch, OSError):
+                    for below, found in found_below(self.folder, path, self._bases.__contains__):
+                        self._bases[below] = self._base(below, found, looked)
+
+    def _base(self, path: str, real: Entry | None, looked: int) -> Base:
+        """Return what is known of a path where the code has written for the first time."""
+        copied = self._first.kept[-1].entries if self._first is not None and self.roots[-1].lower < 0 else None
+        return Base(Mark.of(real), certain(real, looked), real is None or copied is None or path in copied)
 
     def _keep(self, root: Root, old: Kept | None, pack: Pack, budget: list[int]) -> Kept:
         entries = tree.scan(root.fd)
@@ -278,6 +290,11 @@ class Layer:
             parts.append((at, length, start if source.content is not None else where))
             start += length
         return {"size": content.size, "parts": parts}
+
+
+def _within(path: str, folders: Collection[str]) -> bool:
+    """Say whether a path lies in one of these folders."""
+    return bool(folders) and any(str(above) in folders for above in Path(path).parents)
 
 
 @dataclass
