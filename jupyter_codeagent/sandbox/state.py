@@ -304,7 +304,7 @@ class State:
         """Close what is held of an ended process, and have its parent clear it away, without waiting."""
         if self.parent is not None and self.parent.alive:
             with contextlib.suppress(Gone):
-                self.parent.wire.send({"op": "reap", "pids": [self.inner]})
+                self.parent.wire.send({"op": "clear", "pids": [self.inner]})
         self.close()
 
     def close(self) -> None:

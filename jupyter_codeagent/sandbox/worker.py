@@ -321,6 +321,8 @@ class Worker:
                 self.channel.send({"op": "protected"})
             elif op == "reap":
                 self.channel.send({"op": "reaped", "code": self.reap(request["pids"])})
+            elif op == "clear":
+                self.reap(request["pids"])
             elif op == "files":
                 self.channel.send({"op": "filed", "problem": restorer.carry_out(*fds)})
             elif op == "values":

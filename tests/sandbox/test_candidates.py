@@ -322,3 +322,13 @@ def test_what_together_takes_too_much_memory_runs_one_after_the_other(box, begun
     hold = f"big = bytearray(b'x') * (300 * {MIB}); import time; time.sleep(0.5); print(len(big) // {MIB})"
     seen = tried(box, begun, hold, hold)
     assert [s.text for s in seen] == ["300\n", "300\n"]
+
+
+def test_how_code_ended_is_told_also_after_another_copy_of_the_same_state_was_ended(box, begun):
+    kept, other = box.candidates(begun, ["y = 1", "y = 2"])
+    other.checkpoint.drop()
+    box.rollback(kept.checkpoint)
+    box.fetch("y")
+    seen = box.execute("import os; os._exit(3)")
+    assert seen.error.evalue.startswith("The process ended itself with exit status 3")
+    kept.checkpoint.drop()
