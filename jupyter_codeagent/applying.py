@@ -16,7 +16,7 @@ from jupyter_codeagent.unasked import reason
 
 TEMPORARY = ".codeagent-apply-"  # what a process that was killed may leave behind
 MOST = 2**30  # bytes that are kept to take the last application back
-CHANGED = "It has changed since it was applied."
+CHANGED = "It has changed since it was applied, and stays as it is."
 
 
 @dataclass(frozen=True)
@@ -46,15 +46,19 @@ class Done:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What was applied or taken back, and what was not, with the reason."""
+    """What was applied or, with `back`, taken back, and what was not, with the reason."""
 
     applied: tuple[str, ...] = ()
     refused: dict[str, str] = field(default_factory=dict)
+    back: bool = False
 
     def __str__(self) -> str:
         """Return it in words."""
         count = len(self.applied)
-        lines = [f"{count} file{'' if count == 1 else 's'} {'was' if count == 1 else 'were'} changed in the folder."]
+        which = "No file was" if not count else "1 file was" if count == 1 else f"{count} files were"
+        done = "put back as before" if self.back else "changed in the folder"
+        why = "" if self.applied or self.refused else ": the sandbox has changed nothing"
+        lines = [f"{which} {done}{why}."]
         return "\n".join([*lines, *(f"Not {path!r}: {why}" for path, why in self.refused.items())])
 
 
@@ -120,7 +124,12 @@ class Applier:
                     refused[done.path] = CHANGED if isinstance(error, BlockingIOError) else f"It could not be: {error}."
                     left.insert(0, done)
         self._done = left
-        return Outcome(tuple(reversed(back)), refused)
+        return Outcome(tuple(reversed(back)), refused, back=True)
+
+    @property
+    def applied(self) -> bool:
+        """Something was applied that `undo` would take back."""
+        return bool(self._done)
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[int]:

@@ -110,8 +110,7 @@ def _why_not(standing: Standing, best: Standing) -> str:
     if standing.same:
         return f"Not chosen: the same code as attempt {standing.same}."
     if standing.error is not None:
-        how = "failed earlier" if best.error is not None else f"failed with {standing.error.ename}"
-        return f"Not chosen: {how}."
+        return f"Not chosen: failed with {standing.error.ename}."
     if standing.passed < best.passed:
         return f"Not chosen: {standing.checks}."
     return f"Not chosen: {'larger' if standing.size > best.size else 'slower'}."

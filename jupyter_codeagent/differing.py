@@ -61,13 +61,21 @@ def _text(data: bytes) -> str | None:
 
 
 def _unified(before: str, after: str) -> Iterator[str]:
-    one, other = before.split("\n"), after.split("\n")
+    one, other = _lines(before), _lines(after)
     if len(one) + len(other) > LINES:
         yield f"{len(one):,} lines become {len(other):,}; that is too much to be compared."
         return
-    for number, line in enumerate(difflib.unified_diff(one, other, lineterm="", n=3)):
+    for number, line in enumerate(difflib.unified_diff(one, other, n=3)):
         if number > 1:  # the first two name the files
-            yield outspoken(line)
+            yield outspoken(line.removesuffix("\n"))
+            if not line.endswith("\n"):
+                yield "\\ No newline at end of file"
+
+
+def _lines(text: str) -> list[str]:
+    """Return the lines with their ends, of which the last may have none; only a line feed is an end."""
+    *lines, last = text.split("\n")
+    return [*(f"{line}\n" for line in lines), *([last] if last else [])]
 
 
 def _cells(before: str, after: str) -> list[str] | None:
@@ -81,7 +89,8 @@ def _cells(before: str, after: str) -> list[str] | None:
         if one != other:
             word = "added" if one is None else "deleted" if other is None else ""
             lines.append(f"@@ cell {outspoken(identity)} {word}".rstrip() + " @@")
-            lines += [line for line in _unified(one or "", other or "") if not line.startswith("@@")]
+            pair = (f"{source}\n" if source else "" for source in (one, other))
+            lines += [line for line in _unified(*pair) if not line.startswith("@@")]
     order = [i for i in new if i in old], [i for i in old if i in new]
     return [*lines, *(["@@ the order of cells differs @@"] if order[0] != order[1] else [])]
 

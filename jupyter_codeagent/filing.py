@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -44,6 +45,11 @@ class Filing:
     def _sandbox(self) -> Sandbox:
         if self.desk.running is None:
             raise WrongUse("Nothing is changed: the sandbox has not started; it starts with the first task.")
+        if self._running is None:
+            raise WrongUse(
+                f"The sandbox is at {self.desk.settings.gateway_place} and writes to a copy of the folder there, so "
+                "its files cannot be shown or applied here; %agent fetch brings a variable."
+            )
         self.desk.catch_up(self.desk.sandbox())
         running = self._running
         if running is None or not running.folder:
@@ -62,14 +68,14 @@ class Filing:
         applier = self._applier
         if applier is None or applier.folder != sandbox.folder:
             applier = self._applier = Applier(sandbox.folder)
-        outcome = applier.apply(changes, paths)
+        outcome = applier.apply(changes, None if paths is None else [beneath(name, sandbox.folder) for name in paths])
         sandbox.settle(outcome.applied)
         return outcome
 
     def unapply(self) -> Outcome:
         """Take the last application back."""
-        if self._applier is None:
-            raise WrongUse("There is nothing to take back: no file was applied.")
+        if self._applier is None or not self._applier.applied:
+            raise WrongUse("There is nothing to take back: no file was applied, or all were put back.")
         outcome = self._applier.undo()
         running = self._running
         if running is not None and running.folder == self._applier.folder:
@@ -80,11 +86,15 @@ class Filing:
         """Return the differences in words, of the given files or folders only where there are any."""
         changes = self.changes()
         names = [change.path for change in changes]
+        paths = [beneath(name, self._folder) for name in paths]
         wanted = [c for c in changes if not paths or any(_within(c.path, name) for name in paths)]
-        parts = [f"Changed in the sandbox: {summary(wanted)}."]
+        unknown = [name for name in paths if not any(_within(c.path, name) for c in changes)]
+        parts = [f"Changed in the sandbox: {summary(wanted)}."] if wanted or not paths else []
+        parts += [f"The sandbox has not changed {outspoken(repr(name))}." for name in unknown]
         length = 0
         for change in wanted[:MOST]:
             why = reason(change.path, change.kind == "added", names)
+            why = f"Applied only if you name it: {why}" if why and change.kind != "special" else ""
             heading = f"--- {outspoken(change.path)} ({change.kind})"
             text = difference(change, self._folder) if length < TOLD else "(not shown: name it)"
             length += len(text)
@@ -118,6 +128,12 @@ class Filing:
     @property
     def _folder(self) -> str:
         return self._running.folder if self._running is not None else ""
+
+
+def beneath(name: str, folder: str) -> str:
+    """Return a path as the user may write it (``./a``, ``b/``, absolute) relative to the folder, where it is in it."""
+    path = os.path.normpath(name)
+    return os.path.relpath(path, folder) if path == folder or path.startswith(folder.rstrip("/") + "/") else path
 
 
 def _within(path: str, name: str) -> bool:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from jupyter_codeagent.choosing import elect
 from jupyter_codeagent.context import cut
 from jupyter_codeagent.desk import Desk
-from jupyter_codeagent.errors import WrongUse
+from jupyter_codeagent.errors import NotPlainData, WrongUse
 from jupyter_codeagent.filing import Filing
+from jupyter_codeagent.sandbox.packer import MISSING
 from jupyter_codeagent.saving import save_tasks
 from jupyter_codeagent.showing import Views
 from jupyter_codeagent.terminal import visible
@@ -75,7 +76,7 @@ class Managing:
         """
         least, most = ARGUMENTS.get(word, (0, 0))
         if not least <= len(rest) <= most:
-            spaces = " Names with spaces go between quotes." if len(rest) > 1 else ""
+            spaces = " Names with spaces go between quotes." if most and len(rest) > most else ""
             usage = COMMANDS[word].partition(":")[0] if most else " alone"
             raise WrongUse(f"Write %agent {word}{usage}.{spaces}")
         said: str = getattr(self, word)(*rest)
@@ -254,7 +255,11 @@ class Managing:
         if target in space and not replace:
             other = f"%agent fetch {name} as OTHER"
             raise WrongUse(f"{target!r} is taken in the notebook; write {other}, or add --replace.")
-        value = self.desk.fetch(name)
+        try:
+            value = self.desk.fetch(name)
+        except NotPlainData as error:
+            instead = "" if error.reason == MISSING else " Accept the attempt that makes it and run its code here."
+            raise WrongUse(f"{name!r} was not fetched: {error.reason}.{instead}") from error
         space[target] = value
         called = "" if target == name else f" as {target}"
         return f"Fetched {name}{called}: {told(value)}{size_of(value)}."
@@ -291,5 +296,5 @@ class Managing:
 
 def standing(attempt: Attempt) -> str:
     """Return an attempt's number and status in few words."""
-    chosen = "" if attempt.chosen else ", not chosen"
-    return f"{attempt.number} {attempt.status}{chosen}"
+    passed_over = attempt.status == "succeeded" and not attempt.chosen
+    return f"{attempt.number} {'not chosen' if passed_over else attempt.status}"

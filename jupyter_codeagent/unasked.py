@@ -52,7 +52,7 @@ def reason(path: str, added: bool, others: Collection[str] = (), search: Sequenc
     if _bare(path, others):
         return "It makes a folder a repository, whose settings git obeys."
     if not added:
-        return "If it is open, it is shown in two versions." if name.endswith(".ipynb") else ""
+        return "If it is open in Jupyter, there are then two versions of it." if name.endswith(".ipynb") else ""
     first = path.split("/")[0]
     module = first if len(parts) > 1 else first.partition(".")[0] if name.endswith(SUFFIXES) else ""
     if module and _installed(module, search):

@@ -170,9 +170,9 @@ def told(value: Any) -> str:
     if isinstance(shape, tuple) and shape:
         return f"{kind}, {' x '.join(f'{n:,}' for n in shape)}"
     if type(value) in _SEQUENCES | _MAPPINGS:
-        return f"{kind}, {len(value):,} items"
+        return f"{kind}, {len(value):,} item{'' if len(value) == 1 else 's'}"
     if type(value) in (str, bytes, bytearray):
-        return f"{kind}, {len(value):,} characters"
+        return f"{kind}, {len(value):,} character{'' if len(value) == 1 else 's'}"
     return kind
 
 

@@ -53,7 +53,7 @@ def test_changes_are_found_shown_applied_and_taken_back(sandbox, folder):
     run(sandbox, "import os; open('a.txt', 'w').write('one\\nTWO\\nthree\\n'); os.remove('sub/b.txt'); os.makedirs('n/m'); open('n/m/c', 'wb').write(b'\\0\\1')")
     assert kinds(sandbox) == {"a.txt": "changed", "n/m/c": "added", "sub/b.txt": "deleted"}
     shown = {change.path: difference(change, str(folder)) for change in sandbox.changes()}
-    assert shown["a.txt"].split("\n")[1:] == [" one", "-two", "+TWO", " three", " "]
+    assert shown["a.txt"].split("\n")[1:] == [" one", "-two", "+TWO", " three"]
     assert "2 bytes, blake2b" in shown["n/m/c"]
     applier, outcome = apply(sandbox, folder)
     assert sorted(outcome.applied) == ["a.txt", "n/m/c", "sub/b.txt"]
@@ -151,7 +151,15 @@ def test_notebooks_are_compared_cell_by_cell(sandbox, folder):
         change = next(c for c in fresh.changes() if c.path == "n.ipynb")
         shown = difference(change, str(folder))
     assert "cell a" not in shown
-    assert shown.split("\n") == ["@@ cell b @@", "-y = 1", "+y = 2", "@@ cell c added @@", "-", "+z"]
+    assert shown.split("\n") == ["@@ cell b @@", "-y = 1", "+y = 2", "@@ cell c added @@", "+z"]
+
+
+def test_a_last_line_without_an_end_is_said(sandbox, folder):
+    run(sandbox, "open('a.txt', 'w').write('one\\ntwo\\nthree'); open('new', 'w').write('x')")
+    shown = {change.path: difference(change, str(folder)) for change in sandbox.changes()}
+    mark = "\\ No newline at end of file"
+    assert shown["a.txt"].split("\n") == ["@@ -1,3 +1,3 @@", " one", " two", "-three", "+three", mark]
+    assert shown["new"].split("\n") == ["@@ -0,0 +1 @@", "+x", mark]
 
 
 def test_characters_that_deceive_are_written_out(sandbox, folder):

@@ -421,7 +421,7 @@ def test_candidates_are_shown_with_the_reason_for_the_choice(tried):
     assert [(a.chosen, a.rolled_back) for a in tried.task.attempts] == [(True, False), (False, True), (False, True)]
     assert "Attempt 1, candidate 1 of 3" in tried.out and "Candidate 1 of 3 was chosen: smaller." in tried.out
     assert "Not chosen: failed with ZeroDivisionError." in tried.out and "3 candidates each" in tried.out
-    assert "1 succeeded, 2 succeeded, not chosen, 3 failed, not chosen" in tried.run("%agent status")
+    assert "1 succeeded, 2 not chosen, 3 failed" in tried.run("%agent status")
     assert tried.desk.running.execute("way").text == "1\n"
 
 
@@ -821,7 +821,7 @@ def test_a_variable_of_the_sandbox_is_fetched_under_a_free_name_only(notebook):
     assert notebook.run("%agent fetch rows as other") == "Fetched rows as other: list, 2 items.\n"
     notebook.run("%agent fetch rows --replace")
     assert notebook.shell.user_ns["rows"] == notebook.shell.user_ns["other"] == [1, 2]
-    assert "type lock, which is not plain data" in str(fetched(notebook, "lock"))
+    assert "'lock' was not fetched: it is or holds an object of type lock" in str(fetched(notebook, "lock"))
     assert "lock" not in notebook.shell.user_ns
     assert "no variable of this name" in str(fetched(notebook, "nothing"))
     assert "not a name" in str(fetched(notebook, "rows as class"))
@@ -841,11 +841,16 @@ def test_changed_files_are_shown_applied_and_taken_back(notebook, folder):
     notebook.run("%%agent\nwrite a file")
     assert "+hello" in notebook.run("%agent diff")
     assert not (folder / "new.txt").exists()
-    assert "1 file was changed" in notebook.run("%agent apply new.txt")
+    assert "+hello" in notebook.run("%agent diff ./new.txt")
+    assert "has not changed 'old.txt'" in notebook.run("%agent diff old.txt")
+    assert "1 file was changed" in notebook.run(f"%agent apply {folder}/new.txt")
     assert (folder / "new.txt").read_text() == "hello\n"
     assert "nothing" in notebook.run("%agent diff")
-    notebook.run("%agent unapply")
+    assert "the sandbox has changed nothing" in notebook.run("%agent apply")
+    assert notebook.run("%agent unapply") == "1 file was put back as before.\n"
     assert not (folder / "new.txt").exists()
+    notebook.run("%agent unapply")
+    assert "There is nothing to take back" in str(notebook.error)
 
 
 def test_a_page_gets_changes_as_data_and_has_them_applied(notebook, folder):

@@ -257,4 +257,6 @@ class NotebookDesk(Desk):
 
     def fetch(self, name: str) -> Any:
         """Refuse: there is no other place than the sandbox."""
-        raise WrongUse("This notebook's variables are in the sandbox already; accept the attempt that makes it.")
+        raise WrongUse(
+            f"{name!r} was not fetched: on this kernel cells run in the sandbox, too; accept the attempt that makes it."
+        )

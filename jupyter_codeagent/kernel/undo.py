@@ -50,7 +50,8 @@ class Undo:
         if not self.steps:
             raise WrongUse("There is nothing to undo: no cell has run since the kernel started, or all are undone.")
         if not 1 <= count <= len(self.steps):
-            raise WrongUse(f"%undo {count}: the last {len(self.steps)} cells can be undone.")
+            known = f"last {len(self.steps)} cells" if len(self.steps) > 1 else "last cell"
+            raise WrongUse(f"%undo {count}: only the {known} can be undone.")
         undone = [self.steps.pop() for _ in range(count)]
         self.sandbox.rollback(undone[-1].before)
         for step in undone:

@@ -25,6 +25,7 @@ from typing import Any
 DEPTH = 60  # levels of containers in each other
 ALIGNED = 64
 TEXT_CAP = 32 * 2**20  # bytes of the JSON
+MISSING = "the sandbox has no variable of this name"
 
 
 class Refused(Exception):
@@ -35,7 +36,7 @@ def answer(space: dict[str, Any], name: str, fd: int, most: int) -> dict[str, An
     """Write the value of `name` into the file `fd`; returns the reply to the supervisor."""
     try:
         if name not in space:
-            raise Refused("the sandbox has no variable of this name")
+            raise Refused(MISSING)
         return {"op": "packed", "length": write(space[name], fd, most)}
     except Refused as refused:
         return {"op": "packed", "failed": str(refused)}
