@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from jupyter_codeagent.sandbox.reading import Reader
 
 LEVELS = 100
+STEPS = 2**22  # of a range where all its numbers are written out
 _FREQUENCY = re.compile(r"-?[A-Za-z0-9-]{1,20}")
 
 
@@ -197,6 +198,8 @@ class Frames:
         left, right = self.reader.node(node["left"]), self.reader.node(node["right"])
         self.check_axis(left)
         self.check_axis(right)
+        if any(isinstance(end, pandas.RangeIndex) and len(end) > STEPS for end in (left, right)):
+            raise Invalid("a few bytes would become many intervals")
         closed: Any = text(node["closed"])
         return pandas.arrays.IntervalArray.from_arrays(left, right, closed=closed)
 

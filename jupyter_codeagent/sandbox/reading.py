@@ -24,6 +24,7 @@ from jupyter_codeagent.sandbox.packer import DEPTH, TEXT_CAP
 
 PIXELS = 50_000_000  # of a picture: each takes four bytes where it is shown
 DIMENSIONS = 32
+ALIKE = 100  # keys with one hash, of which there are two or three where nobody means harm
 KINDS = "biufcSUVmM"  # numpy's types of elements that are no objects
 _TYPE = re.compile(r"[<>|=]?(?:[biufcSUV]\d{1,9}|[mM]8(?:\[\d{0,6}(?:Y|M|W|D|h|m|s|ms|us|ns|ps|fs|as)\])?)")
 _ZONE = re.compile(r"[A-Za-z0-9_+-]+(?:/[A-Za-z0-9_+-]+){0,3}")
@@ -312,9 +313,9 @@ def keys(values: list[Any]) -> list[Hashable]:
     Raises
     ------
     Invalid
-        If most of them have one hash: with such numbers a small text can occupy a processor for hours.
+        If many of them have one hash: with such numbers a small text can occupy a processor for hours.
     """
-    if 2 * len(set(map(hash, values))) < len(values):
+    if max(collections.Counter(map(hash, values)).values(), default=0) > ALIKE:
         raise Invalid("its keys are made to have the same hash")
     return values
 

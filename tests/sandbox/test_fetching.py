@@ -279,6 +279,7 @@ class Odd(pa.ExtensionType):
 
 TABLE = pa.table({"a": list(range(1000)), "s": ["x"] * 1000})
 WORDS = pa.table({"d": pa.array(["a", "b"] * 500).dictionary_encode()})
+STEPS = {"kind": "steps", "items": [0, 2**23, 1], "name": None}
 HOSTILE = {
     "objects": ({"kind": "array", "type": "|O", "shape": [1], "part": 0}, bytes(8)),
     "objects within": ({"kind": "array", "type": [["a", "|O"]], "shape": [1], "part": 0}, bytes(8)),
@@ -292,6 +293,10 @@ HOSTILE = {
     "one part twice": ([{"kind": "bytes", "part": 0}] * 2, bytes(8)),
     "a part that is not there": ({"kind": "bytes", "part": 7}, bytes(8)),
     "colliding keys": ({"kind": "dict", "items": [[n * (2**61 - 1), 0] for n in range(1, 2000)]},),
+    "some colliding keys": ({"kind": "set", "items": [*range(2000), *(n * (2**61 - 1) for n in range(1, 2000))]},),
+    "many intervals of a few bytes": (
+        {"kind": "interval", "left": STEPS, "right": {**STEPS, "items": [1, 2**23 + 1, 1]}, "closed": "right"},
+    ),
     "a list as a key": ({"kind": "dict", "items": [[[], 0]]},),
     "a zone outside": ({"kind": "datetime", "text": "2020-01-01", "fold": 0, "zone": "../../etc/passwd"},),
     "an unknown kind": ({"kind": "module", "text": "os"},),
