@@ -66,7 +66,7 @@ def test_example_heals_itself_with_the_scripted_server(tmp_path, monkeypatch):
         told = json.dumps(server.requests[1].messages)
     text = shown(agent_cell(notebook))
     assert "KeyError" in text and "Attempt 2" in text and "Central leads." in text
-    assert "KeyError" in told and "rolled back" in told
+    assert "KeyError" in told and "Rolled back: variables" in told
 
 
 def test_stored_outputs_of_plain_cells_are_those_of_a_fresh_run(tmp_path, monkeypatch):

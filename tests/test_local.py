@@ -95,7 +95,7 @@ def test_models_share_one_server_and_the_last_one_ends_it(model: LocalModel) -> 
     assert not gone(pid, 0.5)
     model.close()
     assert gone(pid)
-    assert "print" in (model.query(task).code or "")
+    assert model.query(task).code  # it is started again
 
 
 def test_a_server_that_dies_is_one_sentence_and_comes_back(model: LocalModel) -> None:

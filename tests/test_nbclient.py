@@ -146,7 +146,7 @@ def test_the_model_reads_the_traceback_and_the_truth_about_state(folder, environ
         told = str(first["messages"])
         assert "sales.csv" in told and "amount" in told
         after = str(second["messages"][-1])
-        assert "NameError" in after and "totall" in after and "rolled back" in after
+        assert "NameError" in after and "totall" in after and "Rolled back: variables" in after
 
 
 def test_stop_while_the_model_is_awaited(folder, environment):

@@ -243,11 +243,11 @@ def test_a_connection_lost_while_nothing_runs_is_made_again(distant, proxy):
 
 
 def test_a_sandbox_that_was_idle_for_long_is_still_connected(jupyter_server, monkeypatch):
-    monkeypatch.setattr(channels, "PING", 0.2)
+    monkeypatch.setattr(channels, "PING", 1.0)
     with remote(jupyter_server) as sandbox:
         for _ in range(2):
             assert sandbox.execute("x = 1").notes == ()
-            time.sleep(1.5)  # several signs of life
+            time.sleep(2.5)  # several signs of life
         assert sandbox._link.away == 0
 
 
