@@ -6,7 +6,7 @@ import contextlib
 import os
 import secrets
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from jupyter_codeagent.sandbox import tree
@@ -16,6 +16,7 @@ from jupyter_codeagent.unasked import reason
 
 TEMPORARY = ".codeagent-apply-"  # what a process that was killed may leave behind
 MOST = 2**30  # bytes that are kept to take the last application back
+OTHER = "The sandbox has changed it since its differences were shown; look at them again."
 CHANGED = "It has changed since it was applied, and stays as it is."
 
 
@@ -76,7 +77,9 @@ class Applier:
         self._done: list[Done] = []
         self._store = Store(MOST)
 
-    def apply(self, changes: Sequence[Change], paths: Sequence[str] | None = None) -> Outcome:
+    def apply(
+        self, changes: Sequence[Change], paths: Sequence[str] | None = None, unseen: Collection[str] = ()
+    ) -> Outcome:
         """Apply changes, each file at once: another program sees the old or the new one, whatever happens meanwhile.
 
         Parameters
@@ -85,6 +88,8 @@ class Applier:
             All that there are.
         paths : sequence of str, optional
             Files, or folders for what is in them; by default all. What runs by itself has to be named as a file.
+        unseen : collection of str
+            Paths whose change is another one than was shown; they are refused.
         """
         refused = {name: "The sandbox has not changed it." for name in paths or () if not _any(name, changes)}
         done: list[Done] = []
@@ -95,7 +100,7 @@ class Applier:
                     named = paths is not None and change.path in paths
                     if not named and paths is not None and not any(_below(change.path, name) for name in paths):
                         continue
-                    why = refusal(change, others, named)
+                    why = OTHER if change.path in unseen else refusal(change, others, named)
                     if not why:
                         try:
                             done.append(self._apply(root, change))

@@ -31,6 +31,7 @@ class Filing:
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
         self._applier: Applier | None = None
+        self._shown: dict[str, tuple[str, str]] = {}  # what the user last saw of each path
 
     def changes(self) -> list[Change]:
         """Return what is different, once what is marked as discarded is gone from the sandbox.
@@ -68,7 +69,10 @@ class Filing:
         applier = self._applier
         if applier is None or applier.folder != sandbox.folder:
             applier = self._applier = Applier(sandbox.folder)
-        outcome = applier.apply(changes, None if paths is None else [beneath(name, sandbox.folder) for name in paths])
+        wanted = None if paths is None else [beneath(name, sandbox.folder) for name in paths]
+        # code of the sandbox may go on in a thread, and write something else once its files were looked at
+        unseen = {c.path for c in changes if c.path in self._shown and self._shown[c.path] != _version(c)}
+        outcome = applier.apply(changes, wanted, unseen)
         sandbox.settle(outcome.applied)
         return outcome
 
@@ -96,7 +100,7 @@ class Filing:
             why = reason(change.path, change.kind == "added", names)
             why = f"Applied only if you name it: {why}" if why and change.kind != "special" else ""
             heading = f"--- {outspoken(change.path)} ({change.kind})"
-            text = difference(change, self._folder) if length < TOLD else "(not shown: name it)"
+            text = self._difference(change) if length < TOLD else "(not shown: name it)"
             length += len(text)
             parts += ["\n".join(filter(None, [heading, why, change.conflict, text]))]
         if len(wanted) > MOST:
@@ -110,7 +114,7 @@ class Filing:
         more = len(changes) - MOST
         files, length = [], 0
         for change in changes[:MOST]:
-            text = difference(change, self._folder) if length < TOLD else ""
+            text = self._difference(change) if length < TOLD else ""
             length += len(text)
             files.append(
                 {
@@ -125,9 +129,19 @@ class Filing:
             )
         return {"files": files, "note": f"{more:,} more files are not shown." if more > 0 else ""}
 
+    def _difference(self, change: Change) -> str:
+        """Return a difference that is shown to the user now."""
+        self._shown[change.path] = _version(change)
+        return difference(change, self._folder)
+
     @property
     def _folder(self) -> str:
         return self._running.folder if self._running is not None else ""
+
+
+def _version(change: Change) -> tuple[str, str]:
+    """Return by which two changes of a file are told apart."""
+    return change.kind, change.digest
 
 
 def beneath(name: str, folder: str) -> str:

@@ -853,6 +853,18 @@ def test_changed_files_are_shown_applied_and_taken_back(notebook, folder):
     assert "There is nothing to take back" in str(notebook.error)
 
 
+def test_what_was_changed_since_it_was_shown_is_not_applied(notebook, folder):
+    notebook.actions = [Action("write", "for n in 'ab': print('harmless', file=open(n + '.txt', 'w'))"), Action("done")]
+    notebook.run("%%agent\nwrite files")
+    assert "+harmless" in notebook.run("%agent diff")
+    notebook.desk.running.execute("open('a.txt', 'w').write('harmful')")  # as a thread of the code could
+    told = notebook.run("%agent apply")
+    assert "1 file was changed" in told and "since its differences were shown" in told
+    assert (folder / "b.txt").exists() and not (folder / "a.txt").exists()
+    assert "+harmful" in notebook.run("%agent diff")
+    assert "1 file was changed" in notebook.run("%agent apply")
+
+
 def test_a_page_gets_changes_as_data_and_has_them_applied(notebook, folder):
     notebook.actions = [Action("write", "open('new.txt', 'w').write('hello')"), Action("done")]
     notebook.run("%%agent\nwrite a file")
