@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 # What the user has to mend before it can work; all other failures are work that did not succeed.
 _MISSING = (WrongUse, NotebookError, SandboxUnavailable, NoModel, WrongKey, UnknownModel, Offline, WeightsError)
+NAMED = 5  # files that are named in a line
 STOPPED = 130  # what a shell expects of a program that Ctrl-C ended
 
 
@@ -104,11 +105,29 @@ def solve_task(view: Terminal, options: Namespace, out: Path) -> Done:
         policy=SandboxPolicy(memory=options.memory, timeout=options.timeout),
     ) as (agent, trajectory):
         failure = watch(view, agent.watch(trajectory), trajectory)
+        left = left_inside(agent.sandbox)
     saved = None
     if trajectory.attempts or trajectory.answers:
         saved = save_notebook(trajectory, out, options.keep_attempts)
         view.say(f"Written: {saved}")
+    if left:
+        view.say(left)
     return Done(trajectory, saved, failure)
+
+
+def left_inside(sandbox: object) -> str:
+    """Return a sentence about the files that are changed in the sandbox only and end with it; empty if none is."""
+    from jupyter_codeagent.sandbox import Sandbox
+
+    if not isinstance(sandbox, Sandbox):  # another machine's has no files of this folder
+        return ""
+    try:
+        names = [change.path for change in sandbox.changes()]
+    except CodeAgentError:
+        return ""
+    more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
+    said = f"Changed in the sandbox only: {', '.join(names[:NAMED])}{more}. Running the notebook changes them here."
+    return said if names else ""
 
 
 def watch(view: Terminal, attempts: Iterator[Attempt], trajectory: Trajectory) -> CodeAgentError | None:
@@ -165,6 +184,8 @@ def _run_notebook(options: Namespace) -> int:
         _watch_notebook(view, run)
         saved = write_notebook(run.solved(), out)
         view.say(f"Written: {saved}")
+        if left := left_inside(sandbox):
+            view.say(left)
     return _finish(options, run.trajectories, saved, run.error, run.failure)
 
 

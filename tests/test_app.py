@@ -81,6 +81,13 @@ def test_json_is_one_object_and_nothing_else(folder):
     assert told["tasks"][0]["checks"] == [{"check": "True", "passed": True, "detail": ""}]
 
 
+def test_files_that_stay_in_the_sandbox_are_named(folder):
+    with serving([Turn("Write.", code="open('made\\x1b.txt', 'w').write('x')"), Turn(answer="Done.")]) as server:
+        done = run(folder, "run", "--task", "write a file", url=server.url)
+    assert "Changed in the sandbox only: made" in done.stderr and "\x1b.txt" not in done.stderr
+    assert not list(folder.glob("made*"))
+
+
 def test_candidates_are_told_with_the_choice(folder):
     turns = [Turn("", code="x = 1", pace=0.01), Turn("", code="x = 2222"), Turn(answer="two"), Turn(answer="two")]
     with serving(turns) as server:

@@ -358,11 +358,15 @@ class Sandbox:
         ValueError
             If the checkpoint was dropped, or belongs to another sandbox.
         """
+        point = self._known(checkpoint)
+        said = len(self.supervisor.notes)
+        self._go(point)
+        return self.supervisor.undone(point, said)
+
+    def _known(self, checkpoint: Checkpoint) -> Point:
         if checkpoint.dropped or checkpoint.sandbox is not self:
             raise ValueError("the checkpoint was dropped, or belongs to another sandbox")
-        said = len(self.supervisor.notes)
-        self._go(checkpoint.point)
-        return self.supervisor.undone(checkpoint.point, said)
+        return checkpoint.point
 
     def reset(self) -> None:
         """Make the state pristine; checkpoints stay usable."""
@@ -379,15 +383,25 @@ class Sandbox:
         """Execute `cells` from `checkpoint` in a copy of their own, up to the first error, and throw it away.
 
         The live state is unchanged. Returns one observation for each cell that was executed.
+
+        Raises
+        ------
+        ValueError
+            If the checkpoint was dropped, or belongs to another sandbox.
         """
         with self._turn():
-            return self._aside.rehearse(checkpoint.point, cells, values, self.policy)
+            return self._aside.rehearse(self._known(checkpoint), cells, values, self.policy)
 
     def candidates(self, checkpoint: Checkpoint, codes: Sequence[str]) -> list[Candidate]:
         """Execute each of `codes` from `checkpoint` in a copy of its own; the live state is unchanged.
 
         They run side by side, as many at one time as the machine has processors free. Rolling back to a candidate's
         checkpoint makes its state the live one; drop the others'.
+
+        Raises
+        ------
+        ValueError
+            If the checkpoint was dropped, or belongs to another sandbox.
         """
         found: list[Candidate] = last(self.try_out(checkpoint, codes))
         return found
@@ -400,7 +414,7 @@ class Sandbox:
         A KeyboardInterrupt stops all of them and is raised again once they have ended; nothing of them is left then.
         """
         with self._turn():
-            found = yield from self._aside.try_out(checkpoint.point, codes, self.policy)
+            found = yield from self._aside.try_out(self._known(checkpoint), codes, self.policy)
         return [Candidate(seen, Checkpoint(self, point)) for seen, point in found]
 
     def look_after(self) -> None:

@@ -263,6 +263,9 @@ def test_candidates_are_watched_side_by_side(sandbox):
     assert [c.observation.error and c.observation.error.ename for c in found] == [None, "ZeroDivisionError"]
     assert found[0].observation.text == "0\n1\n2\n"
     assert sandbox.candidates(here, []) == []
+    here.drop()
+    with pytest.raises(ValueError, match="was dropped"):
+        sandbox.candidates(here, ["1"])
 
 
 def test_an_interrupt_stops_all_candidates(sandbox):

@@ -59,6 +59,8 @@ def test_a_notebook_uses_the_configured_gateway_until_reset(shell, desk, jupyter
     said = capsys.readouterr().out
     assert f"running, tier A (at {place})" in said and TOKEN not in said
     assert shell.user_ns["there"] == 43
+    shell.run_cell("%agent diff")
+    assert f"The sandbox is at {place} and writes to a copy of the folder there" in capsys.readouterr().err
     shell.run_cell("%agent reset")
     assert len(jupyter_server.ask("kernels")) == before
 
