@@ -78,6 +78,18 @@ def test_a_file_that_the_user_changed_is_refused(sandbox, folder):
     assert (folder / "a.txt").read_text() == "the user's"
 
 
+def test_a_file_that_the_user_changed_is_refused_by_a_new_sandbox_too(sandbox, folder):
+    run(sandbox, "open('a.txt', 'w').write('mine'); open('sub/b.txt', 'w').write('mine')")
+    point = sandbox.checkpoint()
+    (folder / "a.txt").write_text("the user's")
+    sandbox.supervisor.process.kill()
+    sandbox.supervisor.process.wait()
+    sandbox.rollback(point)
+    _, outcome = apply(sandbox, folder)
+    assert outcome.applied == ("sub/b.txt",) and "changed here since" in outcome.refused["a.txt"]
+    assert (folder / "a.txt").read_text() == "the user's"
+
+
 def test_what_was_applied_and_changed_since_is_not_taken_back(sandbox, folder):
     run(sandbox, "open('a.txt', 'w').write('mine')")
     applier, _ = apply(sandbox, folder)

@@ -73,9 +73,13 @@ class Layer:
         It puts files back, inside.
     most : int
         Bytes to keep, of all moments together.
+    earlier : mapping
+        `bases` of the sandbox in whose place this one is: what is put back, or done again, goes back to those.
     """
 
-    def __init__(self, workspace: Workspace, upper: int, zygote: State, most: int) -> None:
+    def __init__(
+        self, workspace: Workspace, upper: int, zygote: State, most: int, earlier: Mapping[str, Base] | None = None
+    ) -> None:
         self.zygote = zygote
         self.store = Store(most)
         self.why = ""  # why the latest moment could not be kept
@@ -83,6 +87,7 @@ class Layer:
         self._last: Files | None = None
         self._first: Files | None = None  # of a copied folder: what was copied
         self._bases: dict[str, Base] = {}  # of the working folder
+        self._earlier = dict(earlier or {})
         self._looked = self._began = time.time_ns()
         self._open = [upper] if upper >= 0 else []
         self.roots = [Root(path, self._folder(f"/proc/{zygote.pid}/root{path}")) for path in TEMPORARY]
@@ -163,7 +168,13 @@ class Layer:
     def settle(self, paths: Iterable[str]) -> None:
         """Take note that what is at these paths in the user's folder now is what the code has seen."""
         for path in paths:
+            self._earlier.pop(path, None)
             self._bases[path] = Base(Mark.of(tree.look_beneath(self.folder, path)), True)
+
+    @property
+    def bases(self) -> dict[str, Base]:
+        """What the user's folder had where the code has written, at the time when it did."""
+        return {**self._earlier, **self._bases}
 
     def _written(self, moment: Kept) -> Mapping[str, Entry]:
         """Return what was written to the working folder; for a copied one, what differs from the copy."""
@@ -193,6 +204,8 @@ class Layer:
 
     def _base(self, path: str, real: Entry | None, looked: int) -> Base:
         """Return what is known of a path where the code has written for the first time."""
+        if path in self._earlier:
+            return self._earlier[path]
         copied = self._first.kept[-1].entries if self._first is not None and self.roots[-1].lower < 0 else None
         return Base(Mark.of(real), certain(real, looked), real is None or copied is None or path in copied)
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from jupyter_codeagent.errors import SandboxDied, SandboxUnavailable
 from jupyter_codeagent.sandbox import gate, probe, seccomp
+from jupyter_codeagent.sandbox.changes import Base
 from jupyter_codeagent.sandbox.execution import Execution, Manner
 from jupyter_codeagent.sandbox.launch import end, launch, memory_file
 from jupyter_codeagent.sandbox.layer import Files, Layer
@@ -76,6 +77,7 @@ class Supervisor:
         self.files_note = ""
         self.folders: tuple[str, ...] = ()
         self.layer: Layer | None = None
+        self.bases: dict[str, Base] = {}  # those of the layer before
         self.notes: list[str] = []
         self.process: subprocess.Popen[bytes] | None = None
         self.zygote: State | None = None
@@ -149,7 +151,7 @@ class Supervisor:
                 raise Gone("the first process is not ours")
             self.init = os.pidfd_open(probe.parent_of(zygote.pid))
             self.facts = probe.check(zygote, self.policy)
-            self.layer = Layer(workspace, started.upper, zygote, KEPT * self.policy.disk)
+            self.layer = Layer(workspace, started.upper, zygote, KEPT * self.policy.disk, self.bases)
             self.zygote = self.origin.state = zygote
             self.origin.files = self.kept_files()
         except (OSError, Gone, gate.Violation) as error:
@@ -192,6 +194,7 @@ class Supervisor:
             os.close(self.init)
             self.init = -1
         if self.layer is not None:
+            self.bases = self.layer.bases
             self.layer.close()
             self.layer = None
         for state in states:
