@@ -176,9 +176,9 @@ def refusal(change: Change, others: Sequence[str], named: bool) -> str:
     """Return why a change is not applied, or nothing; `named`: the user has written its own path."""
     if change.kind == "special":
         return f"It is no regular file ({change.special})."
-    if change.conflict:
+    if change.conflict and change.old is not None:
         return f"{change.conflict} Move your version away to take this one."
-    apart = reason(change.path, change.kind == "added", others)
+    apart = change.conflict or reason(change.path, change.kind == "added", others)
     return f"{apart} Name it to apply it." if apart and not named else ""
 
 
@@ -239,7 +239,7 @@ def _make_folders(root: int, path: str) -> tuple[str, ...]:
                 made.append(above)
             except FileExistsError:
                 if not stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
-                    raise
+                    raise NotADirectoryError(0, f"{above!r} is no folder here") from None
     return tuple(made)
 
 

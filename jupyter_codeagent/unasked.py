@@ -42,18 +42,18 @@ def reason(path: str, added: bool, others: Collection[str] = (), search: Sequenc
     search : sequence of str, optional
         Where modules are installed; by default where this interpreter looks for them.
     """
-    parts = path.casefold().split("/")
+    parts, written = path.casefold().split("/"), path.split("/")
     name = parts[-1]
-    folder = next((part for part in parts[:-1] if part in FOLDERS), "")
+    folder = next((part for part in written[:-1] if part.casefold() in FOLDERS), "")
     if folder:
         return f"Programs read what is in {folder} without being asked."
     if name in NAMES or PATTERNS.fullmatch(name):
-        return f"Programs run or obey {name} without being asked."
+        return f"Programs run or obey {written[-1]} without being asked."
     if _bare(path, others):
         return "It makes a folder a repository, whose settings git obeys."
     if not added:
         return "If it is open in Jupyter, there are then two versions of it." if name.endswith(".ipynb") else ""
-    first = path.split("/")[0]
+    first = written[0]
     module = first if len(parts) > 1 else first.partition(".")[0] if name.endswith(SUFFIXES) else ""
     if module and _installed(module, search):
         return f"It is imported in place of the installed module {module!r}."

@@ -90,6 +90,18 @@ def test_a_file_that_the_user_changed_is_refused_by_a_new_sandbox_too(sandbox, f
     assert (folder / "a.txt").read_text() == "the user's"
 
 
+def test_a_file_that_the_user_has_deleted_since_comes_back_only_when_it_is_named(sandbox, folder):
+    run(sandbox, "open('a.txt', 'w').write('mine'); open('Makefile', 'w').write('all:')")
+    assert kinds(sandbox) == {"Makefile": "added", "a.txt": "changed"}
+    apply(sandbox, folder)
+    (folder / "a.txt").unlink()
+    _, outcome = apply(sandbox, folder)
+    assert outcome.applied == () and outcome.refused["a.txt"].endswith("Name it to apply it.")
+    assert outcome.refused["Makefile"].startswith("Programs run or obey Makefile")
+    assert apply(sandbox, folder, "a.txt")[1].applied == ("a.txt",)
+    assert (folder / "a.txt").read_text() == "mine"
+
+
 def test_what_was_applied_and_changed_since_is_not_taken_back(sandbox, folder):
     run(sandbox, "open('a.txt', 'w').write('mine')")
     applier, _ = apply(sandbox, folder)
