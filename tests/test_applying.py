@@ -237,6 +237,13 @@ def test_what_came_into_a_deleted_folder_later_is_not_deleted(sandbox, folder):
         assert "sub/b.txt" in apply(fresh, folder)[1].applied
 
 
+def test_what_comes_into_a_folder_that_was_applied_is_the_users(sandbox, folder):
+    run(sandbox, "import os; os.mkdir('out'); open('out/x', 'w').write('1')")
+    apply(sandbox, folder)
+    (folder / "out" / "mine.txt").write_text("the user's")
+    assert kinds(sandbox) == {}
+
+
 @pytest.mark.parametrize("overlay", [True, False], ids=["overlay", "copy"])
 def test_what_the_sandbox_does_not_see_is_neither_replaced_nor_deleted(folder, overlay):
     (folder / "sub" / ".env").write_text("canary")

@@ -180,8 +180,8 @@ class Comparison:
                 yield from self._deleted(below, real)
 
     def _left_alone(self, path: str) -> bool:
-        """Say whether what lies in a deleted folder was written again, or was never seen."""
-        return path in self.entries or self._hidden(path) or self._unseen(path)
+        """Say whether what lies in a deleted folder was written again, was never seen, or came later."""
+        return path in self.entries or path not in self.bases or self._hidden(path) or self._unseen(path)
 
     def _unseen(self, path: str) -> bool:
         base = self.bases.get(path)
@@ -192,7 +192,7 @@ class Comparison:
 
     def _conflict(self, path: str, real: Entry | None) -> str:
         base = self.bases.get(path)
-        if base is None or base.mark != Mark.of(real):  # None: it came into a folder that the code had deleted
+        if base is None or base.mark != Mark.of(real):
             return "It has changed here since the code in the sandbox wrote it."
         return "" if base.certain else "It has changed here shortly before the code in the sandbox wrote it."
 
