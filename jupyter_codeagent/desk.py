@@ -253,6 +253,8 @@ class Desk:
         """Make the sandbox as the kept attempts of a task leave it, now or before its next use; returns a sentence."""
         if trajectory in self.owed:
             return "It had not run in this sandbox."
+        if self._sandbox is None:
+            return "There is no sandbox now, and the next one starts without any of it."
         if trajectory is not self._started:
             return stays
         self.stale = True
@@ -333,9 +335,10 @@ class Desk:
         """Give the user the `code` of accepted attempts; returns a sentence about where it is."""
         self.shell.set_next_input(code)
         numbers = " and ".join(str(a.number) for a in chosen)
+        which = f"attempt{'' if len(chosen) == 1 else 's'} {numbers}"
         return (
-            f"The code of attempt {numbers} is in the next cell and has not run here; run that cell to have its "
-            "results in your kernel."
+            f"The code of {which} is in the next cell and has not run here; run that cell to have its results in "
+            "your kernel."
         )
 
     def run_here(self, trajectory: Trajectory, attempt: Attempt) -> str:

@@ -468,6 +468,9 @@ def test_choosing_for_an_earlier_task_is_kept_in_the_record_only(tried):
     tried.run("%%agent\nsomething else")
     out = tried.run(f"%agent choose {first}.2")
     assert "The sandbox keeps the state that it has until %agent reset." in out
+    tried.run("%agent reset")
+    assert "There is no sandbox now" in tried.run(f"%agent choose {first}.1")
+    tried.run(f"%agent choose {first}.2")
     assert [a.number for a in tried.desk.tasks.task(first).kept] == [2]
     assert tried.desk.records.task(first).kept[0].number == 2
 
