@@ -249,6 +249,9 @@ class Managing:
         target = words[1] if words else name
         if not target.isidentifier() or keyword.iskeyword(target):
             raise WrongUse(f"{target!r} is not a name for a variable.")
+        if self.desk.running is None and self.desk.owed:
+            again = "accept its code, or solve it anew with %%agent --again"
+            raise WrongUse(f"There is nothing to fetch: the task was replayed from its record, not run; {again}.")
         if self.desk.running is None:
             raise WrongUse("There is nothing to fetch: the sandbox has not started; it starts with the first task.")
         space = self.desk.shell.user_ns
