@@ -16,6 +16,7 @@ def look(top):
     found = []
     for root, folders, files in os.walk(top, followlinks=False):
         if 'home' in folders: folders.remove('home')
+        folders[:] = [n for n in folders if not os.path.ismount(os.path.join(root, n))]  # an interpreter below /tmp
         for path in [root, *(os.path.join(root, n) for n in files), *(os.path.join(root, n) for n in folders if os.path.islink(os.path.join(root, n)))]:
             i = os.lstat(path)
             kind = stat.S_IFMT(i.st_mode)
@@ -200,6 +201,8 @@ def test_a_state_with_too_much_to_keep_is_made_again(tmp_path):
         assert run(sandbox, "print(open('f').read(1))") == "0\n"
 
 
+# an ordinary user cannot look into a closed folder from outside: there the code that led to the state runs again
+MODES = [0, 0o400, 0o600, 0o700, 0o755, 0o4755] if os.getuid() == 0 else [0o500, 0o700, 0o755, 0o4755]
 NAMES = st.sampled_from(
     [
         "a.txt",
@@ -223,7 +226,7 @@ ACTS = st.one_of(
     st.tuples(st.just("append"), NAMES, st.binary(min_size=1, max_size=5)),
     st.tuples(st.just("cut"), NAMES, st.integers(0, 5000)),
     st.tuples(st.sampled_from(["remove", "folder", "tree"]), NAMES, st.just(0)),
-    st.tuples(st.just("mode"), NAMES, st.sampled_from([0, 0o400, 0o600, 0o700, 0o755, 0o4755])),
+    st.tuples(st.just("mode"), NAMES, st.sampled_from(MODES)),
     st.tuples(st.just("time"), NAMES, st.integers(0, 2**31)),
     st.tuples(st.sampled_from(["move", "hard", "soft"]), NAMES, NAMES),
 )
