@@ -131,7 +131,7 @@ class Lab:
         )
         return found
 
-    def until(self, condition: Callable[[], Found], what: str, seconds: float = 20) -> Found:
+    def until(self, condition: Callable[[], Found], what: str, seconds: float = 60) -> Found:
         """Wait until something is true and return it; the page goes on meanwhile."""
         end = time.monotonic() + seconds
         while not (found := condition()):
@@ -154,7 +154,7 @@ class Lab:
         panel.element.wait_for()
         return panel
 
-    def scroll_to(self, notebook: Notebook, index: int, seconds: float = 20) -> None:
+    def scroll_to(self, notebook: Notebook, index: int, seconds: float = 60) -> None:
         """Bring a cell into view."""
         cell = notebook.cell(index).element
 
@@ -259,7 +259,7 @@ class Notebook:
         """Cells that hold attempts, accepted ones too, in their order."""
         return [cell for cell in self.cells if "attempt" in cell.record]
 
-    def attempt(self, number: int, seconds: float = 20) -> Attempt:
+    def attempt(self, number: int, seconds: float = 60) -> Attempt:
         """Wait for an attempt's cell (of the latest task in the notebook)."""
 
         def found() -> CellState | None:
@@ -400,7 +400,7 @@ class Attempt(Cell):
         """Press a button of the strip."""
         self.button(name).click()
 
-    def becomes(self, status: str, seconds: float = 20) -> Attempt:
+    def becomes(self, status: str, seconds: float = 60) -> Attempt:
         """Wait until it has a status, in its record and in the strip."""
         self.lab.until(lambda: self.status == status, f"attempt {self.number} is {status}", seconds)
         return self
