@@ -41,6 +41,7 @@ SECCOMP_SET_MODE_FILTER = 1
 SECCOMP_FILTER_FLAG_TSYNC = 1
 SYS_SECCOMP = {"x86_64": 317, "aarch64": 277}
 IDLE = 0.02  # seconds without a request after which the zygote does what can wait
+ROOM = 2**25  # bytes of memory that code leaves for the report of its end
 PIECE = 2**18  # a longer text is sent in pieces of this many characters
 TEXT_CAP = 2**20  # characters kept of one text representation or traceback
 BINARY_CAP = 8 * 2**20  # characters kept of one encoded image
@@ -48,7 +49,8 @@ BINARY_CAP = 8 * 2**20  # characters kept of one encoded image
 CELL = re.compile(r"<ipython-input-(\d+)-\w+>")
 
 libc = ctypes.CDLL(None, use_errno=True)
-dumps, loads = json.dumps, json.loads  # the code may replace those of the module
+dumps, loads = json.dumps, json.loads  # the code may replace those of the modules
+getrlimit, setrlimit = resource.getrlimit, resource.setrlimit
 active, alive = threading.active_count, threading.enumerate
 
 
@@ -260,6 +262,10 @@ class Worker:
             def _format_exception_for_storage(self, exception: Any, *_: Any, **__: Any) -> list[str]:
                 return []  # for a history that is off; it would format every error a second time
 
+            def showtraceback(self, *args: Any, **options: Any) -> None:
+                leave_room(0)
+                super().showtraceback(*args, **options)
+
             def show_usage_error(self, exc: Any) -> None:
                 worker.failed(type(exc), exc, [f"UsageError: {exc}"])
 
@@ -416,10 +422,13 @@ class Worker:
         try:
             try:
                 signal.signal(signal.SIGINT, signal.default_int_handler)
+                leave_room(ROOM)
                 self.run(request)
+                leave_room(0)
                 names = self.changed(before)
             finally:
                 signal.signal(signal.SIGINT, signal.SIG_IGN)
+                leave_room(0)
         except KeyboardInterrupt:  # it came between the lines above, not in the cell
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             self.caught = self.caught or {"ename": "KeyboardInterrupt", "evalue": "", "traceback": [], "frames": []}
@@ -508,6 +517,12 @@ class Worker:
             n for n, v in list(space.items()) if before.get(n) != id(v) and not n.startswith("_") and n not in hidden
         ]
         return {name: describe(space[name]) for name in fresh[:40] if name in space and name not in ("In", "Out")}
+
+
+def leave_room(size: int) -> None:
+    """Have the code's allocations fail while `size` bytes are left, so that how it ended can still be told."""
+    most = getrlimit(resource.RLIMIT_DATA)[1]
+    setrlimit(resource.RLIMIT_DATA, (max(most - size, 0), most))
 
 
 def move_up(fd: int) -> int:
