@@ -171,8 +171,7 @@ def test_an_attempt_whose_cell_is_deleted_while_it_runs_is_discarded_when_it_end
     lab.command("notebook:delete-cell")
     lab.until(lambda: not notebook.attempts(), "the cell is gone")
     lab.page.wait_for_timeout(300)  # the kernel refuses meanwhile
-    hold.set()
-    notebook.task("solved")
+    hold.set()  # whether the task is solved depends on which comes first, the discard or the answer
     lab.until(lambda: "(1 discarded)" in notebook.kernel("%agent status"), "the attempt is discarded")
     assert notebook.attempts() == []
 
