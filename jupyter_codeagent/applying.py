@@ -157,7 +157,11 @@ class Applier:
                 os.fsync(folder)
             return Done(change.path, old, mode, None)
         made = _make_folders(root, change.path)
-        write(root, change.path, change.content, mode, change)
+        try:
+            write(root, change.path, change.content, mode, change)
+        except BaseException:
+            _remove_folders(root, made)
+            raise
         return Done(change.path, old, mode, Mark.of(tree.look_beneath(root, change.path)), made)
 
     def _put_back(self, root: int, done: Done) -> None:
@@ -167,9 +171,7 @@ class Applier:
         with _parent(root, done.path) as (folder, name):
             os.unlink(name, dir_fd=folder)
             os.fsync(folder)
-        for path in reversed(done.made):
-            with contextlib.suppress(OSError), _parent(root, path) as (folder, name):  # something else is in it now
-                os.rmdir(name, dir_fd=folder)
+        _remove_folders(root, done.made)
 
 
 def refusal(change: Change, others: Sequence[str], named: bool) -> str:
@@ -241,6 +243,13 @@ def _make_folders(root: int, path: str) -> tuple[str, ...]:
                 if not stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
                     raise NotADirectoryError(0, f"{above!r} is no folder here") from None
     return tuple(made)
+
+
+def _remove_folders(root: int, made: Sequence[str]) -> None:
+    """Remove the folders that were made for a file, as far as nothing else is in them."""
+    for path in reversed(made):
+        with contextlib.suppress(OSError), _parent(root, path) as (folder, name):
+            os.rmdir(name, dir_fd=folder)
 
 
 @contextlib.contextmanager

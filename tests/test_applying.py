@@ -334,7 +334,8 @@ def test_a_kill_at_any_moment_leaves_each_file_old_or_new(tmp_path):
 def test_a_full_disk_leaves_the_old_file_and_nothing_else(folder, sandbox):
     import resource
 
-    run(sandbox, "open('a.txt', 'wb').write(bytes(range(256)) * 400)")
+    run(sandbox, "big = bytes(range(256)) * 400; open('a.txt', 'wb').write(big)")
+    run(sandbox, "import os; os.makedirs('new/deep'); open('new/deep/b.bin', 'wb').write(big)")
     changes = sandbox.changes()
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
