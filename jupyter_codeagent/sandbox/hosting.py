@@ -146,14 +146,16 @@ class Host:
     # -- the client's thread ----------------------------------------------------------------------
 
     def _serve(self) -> None:
-        while (request := self._requests.get()) is not None and not self.closed:
-            self._current, self._quiet_until = request.number, 0.0
-            self.last = self._answer(request)
-            self._current, self.served = 0, request.number
-            self._send(self.last)
-            del request
-        self.ended = True
-        self.hosted.close()
+        try:
+            while (request := self._requests.get()) is not None and not self.closed:
+                self._current, self._quiet_until = request.number, 0.0
+                self.last = self._answer(request)
+                self._current, self.served = 0, request.number
+                self._send(self.last)
+                del request
+        finally:  # also where nothing can be sent any more
+            self.closed = self.ended = True
+            self.hosted.close()
 
     def _answer(self, request: Message) -> Message:
         try:
