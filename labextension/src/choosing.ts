@@ -27,17 +27,7 @@ export class Choosing {
 
   /** Ask the kernel to go on from this candidate. */
   async choose(record: IAttemptRecord): Promise<IReply> {
-    const { task, attempt } = record;
-    const round = roundOf(record);
-    if (this._asked.has(round)) {
-      return { ok: true, text: '' };
-    }
-    this._asked.add(round);
-    try {
-      return await this._channel.request('choose', { task, attempt });
-    } finally {
-      this._asked.delete(round);
-    }
+    return this.asking(record) ? { ok: true, text: '' } : this._ask(record);
   }
 
   /** Return how the cells of a round stand after the kernel agreed to go on from this candidate. */
@@ -83,16 +73,37 @@ export class Choosing {
         continue;
       }
       this.fold(attempt);
-      if (this._known(entry)?.record.chosen === false) {
+      const known = this._known(entry);
+      // What it answers is not known yet where it is being asked: an undo and its redo are both told, in order.
+      if (known && (known.record.chosen === false || this.asking(attempt))) {
         void this._tell(attempt);
       }
     }
     this.remember();
   }
 
+  private async _ask(record: IAttemptRecord): Promise<IReply> {
+    const { task, attempt } = record;
+    const round = roundOf(record);
+    this._asked.set(round, (this._asked.get(round) ?? 0) + 1);
+    try {
+      return await this._channel.request('choose', { task, attempt });
+    } finally {
+      const left = (this._asked.get(round) ?? 1) - 1;
+      if (left > 0) {
+        this._asked.set(round, left);
+      } else {
+        this._asked.delete(round);
+      }
+    }
+  }
+
   private async _tell(record: IAttemptRecord): Promise<void> {
     // Where the kernel refuses or does not answer, the cells go back to what it says.
-    await this.choose(record).catch(() => undefined);
+    await this._ask(record).catch(() => undefined);
+    if (this.asking(record)) {
+      return;
+    }
     for (const entry of this._round(roundOf(record))) {
       const known = this._known(entry);
       if (known && !entry.model.isDisposed) {
@@ -119,6 +130,7 @@ export class Choosing {
       : undefined;
   }
 
-  private readonly _asked = new Set<string>();
+  /** How many questions about each round have no answer yet. */
+  private readonly _asked = new Map<string, number>();
   private readonly _told = new Map<string, number>();
 }
