@@ -110,7 +110,7 @@ def write_notebook(notebook: Any, path: str | Path, overwrite: bool = False) -> 
     v4: Any = nbformat.v4  # its functions have no types
     text = v4.writes(notebook).rstrip("\n") + "\n"
     try:
-        _replace(path, text.encode("utf-8"), overwrite)
+        replace_file(path, text.encode("utf-8"), overwrite)
     except FileExistsError:
         raise NotebookError(_taken(path)) from None
     except OSError as error:
@@ -145,7 +145,8 @@ def _taken(path: Path) -> str:
     return f"{str(path)!r} exists and was not touched; choose another name."
 
 
-def _replace(path: Path, content: bytes, overwrite: bool) -> None:
+def replace_file(path: Path, content: bytes, overwrite: bool) -> None:
+    """Write `content` to `path` whole or not at all; FileExistsError if it is there and `overwrite` is False."""
     temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}.tmp")
     mode = path.stat().st_mode & 0o777 if path.exists() else 0o666
     try:
