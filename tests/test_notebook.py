@@ -14,7 +14,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import jupyter_codeagent
-from jupyter_codeagent.environment import packages_of
 from jupyter_codeagent.errors import NotebookError
 from jupyter_codeagent.notebook import harmless, save_notebook, task_record, to_notebook
 from jupyter_codeagent.notebook_file import check_writable, free_path, read_notebook, write_notebook
@@ -317,10 +316,3 @@ def test_writing_an_invalid_notebook_is_refused(tmp_path):
 
 def test_check_writable_agrees_with_a_free_name(tmp_path):
     check_writable(tmp_path / "n.ipynb")
-
-
-def test_environment_names_imported_packages_and_their_versions():
-    cells = ["%matplotlib inline\nimport pandas as pd\nfrom os import path", "import nowhere", "%%bash\nls ("]
-    found = packages_of(cells)
-    assert set(found) == {"python", "pandas"}
-    assert found["python"].startswith("3.")
