@@ -5,7 +5,8 @@ in hexadecimal, of the encoding of the list
 
     ["jupyter_codeagent.content", 1, cells, inputs, environment]
 
-A cell is the list ``[cell_type, source, tags, outputs]``: ``tags`` are those of "raises-exception" and
+``cells`` are the hashes of the cells, each made in the same way, so that an editor computes only those of edited cells.
+That of a cell is of the list ``[cell_type, source, tags, outputs]``: ``tags`` are those of "raises-exception" and
 "skip-execution" that the cell has, in this order, and ``outputs`` is empty but for code cells. An output is one of
 
     ["stream", name, text]   ["error", ename, evalue, traceback]
@@ -61,12 +62,8 @@ def content_hash(notebook: Any) -> str:
         A notebook of format 4 as nbformat or the json module reads it; nothing else about it is trusted.
     """
     record = _record(notebook)
-    cells = [_cell(cell) for cell in _list(_member(notebook, "cells"))]
-    content = ["jupyter_codeagent.content", 1, cells, record.get("inputs"), record.get("environment")]
-    total = hashlib.blake2b(digest_size=16)
-    for piece in _encoded(content):
-        total.update(piece)
-    return total.hexdigest()
+    cells = [_hash(_cell(cell)) for cell in _list(_member(notebook, "cells"))]
+    return _hash(["jupyter_codeagent.content", 1, cells, record.get("inputs"), record.get("environment")])
 
 
 def make(notebook: Any, ok: bool, reasons: Sequence[str] = (), *, tier: str = "", executed: int = 0) -> dict[str, Any]:
@@ -254,6 +251,13 @@ def _settled_line(line: str) -> str:
             shown[place : place + len(units)] = units
             place += len(units)
     return shown.tobytes().decode("utf-16-le", "surrogatepass")
+
+
+def _hash(value: Any) -> str:
+    total = hashlib.blake2b(digest_size=16)
+    for piece in _encoded(value):
+        total.update(piece)
+    return total.hexdigest()
 
 
 def _encoded(value: Any) -> Iterator[bytes]:
