@@ -138,7 +138,7 @@ def system_arguments() -> list[str]:
     return [*out, "--ro-bind-try", "/nix/store", "/nix/store"]
 
 
-def environment() -> dict[str, str]:
+def environment(policy: SandboxPolicy) -> dict[str, str]:
     """Return all the environment that is seen inside."""
     prefix = Path(sys.executable).parent
     threads = str(min(os.cpu_count() or 1, 8))
@@ -159,6 +159,7 @@ def environment() -> dict[str, str]:
         "OMP_NUM_THREADS": threads,
         **({"PYTHONPATH": os.pathsep.join(paths)} if paths else {}),
         **kept,
+        **dict(policy.environ),
     }
 
 
@@ -168,7 +169,7 @@ def arguments(policy: SandboxPolicy, workspace: Workspace, data: dict[str, int],
     out = ["--unshare-user", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try", "--unshare-pid", "--unshare-net"]
     out += ["--uid", "1000", "--gid", "1000", "--hostname", "sandbox", "--disable-userns", "--die-with-parent"]
     out += ["--new-session", "--cap-drop", "ALL", "--clearenv"]
-    for name, value in environment().items():
+    for name, value in environment(policy).items():
         out += ["--setenv", name, value]
     out += [*system_arguments(), "--proc", "/proc", "--dev", "/dev", "--size", size, "--tmpfs", "/tmp", "--dir", HOME]  # noqa: S108
     mounts = {path: ["--ro-bind", path, path] for path in shown(workspace)}

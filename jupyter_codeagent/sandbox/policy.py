@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,11 @@ from jupyter_codeagent.errors import SandboxUnavailable
 
 MIB = 2**20
 GIB = 2**30
+SETTABLE = {  # nothing here may change what is executed: Python reads dozens of variables
+    "TZ": re.compile(r"[A-Za-z][A-Za-z0-9_+-]{0,30}(?:/[A-Za-z0-9_+-]{1,30}){0,2}"),
+    "LANG": re.compile(r"(?:C|POSIX|[a-z]{2,3}_[A-Z]{2})(?:\.(?:UTF-8|utf8))?"),
+    "PYTHONHASHSEED": re.compile(r"random|[0-9]{1,9}"),
+}
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,9 @@ class SandboxPolicy:
         Files and folders outside the workspace, to be readable at their own paths.
     overlay : bool
         False: small files of the working folder are copied even where an overlay is possible.
+    environ : tuple of (str, str)
+        Variables of the environment that are otherwise inside than usual: ``TZ`` (the name of a time zone, as
+        "Europe/Berlin"; usually the caller's), ``LANG`` ("C.UTF-8") and ``PYTHONHASHSEED``; no others.
     """
 
     workspace: str | Path | None = "."
@@ -58,12 +67,18 @@ class SandboxPolicy:
     min_tier: str = "A"
     files: tuple[str | Path, ...] = ()
     overlay: bool = True
+    environ: tuple[tuple[str, str], ...] = ()
 
     def check(self) -> None:
         """Raise SandboxUnavailable, in one sentence, for the first value that cannot be kept."""
         for name in ("files", "network"):
             if isinstance(getattr(self, name), str):
                 raise SandboxUnavailable(f"No sandbox: {name} is {getattr(self, name)!r}; give a list, even of one.")
+        for name, value in self.environ:
+            if name not in SETTABLE or not SETTABLE[name].fullmatch(str(value)):
+                raise SandboxUnavailable(
+                    f"No sandbox: environ has {name}={value!r}; it can set {', '.join(SETTABLE)} to plain values alone."
+                )
         if self.network:
             raise SandboxUnavailable(
                 f"No sandbox: network access to {', '.join(self.network)} was asked for, and this sandbox has no "
