@@ -21,6 +21,7 @@
     │   ├── BadReply            the reply made no sense, twice
     │   └── WeightsError        the local model's file is missing, broken or could not be fetched
     ├── NotebookError           a notebook cannot be read, written or verified
+    ├── TrajectoryError         the file of a trajectory cannot be read or written
     └── TaskFailed              the task was not solved (.trajectory)
 
 What generated code does wrong is never one of these: it is in ``Observation.error``.
@@ -130,6 +131,10 @@ class WeightsError(ModelError):
 
 class NotebookError(CodeAgentError):
     """A notebook cannot be read, written or verified."""
+
+
+class TrajectoryError(CodeAgentError, ValueError):
+    """The file of a trajectory cannot be read or written; also a ValueError."""
 
 
 class TaskFailed(CodeAgentError):

@@ -31,6 +31,7 @@ COMMANDS = {
     "stop": " [TASK]: end the tasks that work in the background",
     "fetch": " NAME [as OTHER] [--replace]: copy a variable of the sandbox into the notebook, as plain data",
     "save": " FILE: save what was kept as a notebook",
+    "export": " FILE: write the latest task's trajectory as JSON lines",
     "verify": " FILE: run a notebook from the top in a fresh sandbox and compare",
     "diff": " [PATH...]: what the sandbox has changed in the folder's files",
     "apply": " [PATH...]: make these changes in the folder; what runs by itself has to be named",
@@ -47,6 +48,7 @@ ARGUMENTS = {
     "diff": (0, 1000),
     "apply": (0, 1000),
     "save": (1, 1),
+    "export": (1, 1),
     "verify": (1, 1),
 }
 
@@ -286,6 +288,12 @@ class Managing:
         """Save what was kept."""
         path = save_tasks(self.desk.tasks.trajectories, file)
         return f"Saved {path}; %agent verify {shlex.quote(str(path))} runs it from the top in a fresh sandbox."
+
+    def export(self, file: str) -> str:
+        """Write the trajectory of the latest task."""
+        trajectory = self.desk.tasks.latest
+        path = trajectory.save(file)
+        return f"Task {trajectory.id} is in {visible(str(path))}; Trajectory.load reads it. It holds all that was said."
 
     def verify(self, file: str) -> str:
         """Run a notebook in a fresh sandbox."""

@@ -5,16 +5,24 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
+import warnings
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
+from jupyter_codeagent import trajectory_file
+from jupyter_codeagent.errors import TrajectoryError
+from jupyter_codeagent.rebuilding import rebuild
 from jupyter_codeagent.source import sameness
+from jupyter_codeagent.whole import write_whole
 
 Output = dict[str, Any]  # an nbformat 4.5 output, as it passed the gate
 Message = dict[str, Any]  # a message of the Messages API
 Status = Literal["queued", "running", "solved", "failed", "stopped"]
 
+_MOMENTARY = ("current", "rivals", "queued")  # what no record keeps
+_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b.")
 
 
@@ -473,8 +481,7 @@ class Trajectory:
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON; `from_dict` reads it back."""
         data = asdict(self)
-        del data["current"], data["rivals"], data["queued"]
-        return {"version": 1, **data}
+        return {"version": 1, **{name: value for name, value in data.items() if name not in _MOMENTARY}}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Trajectory:
@@ -483,61 +490,64 @@ class Trajectory:
         Raises
         ------
         ValueError
-            If `data` is of another version or is not a trajectory.
+            If `data` is of another version or is not a trajectory; the message says where.
         """
-        if data.get("version") != 1:
-            raise ValueError(f"unknown version of a trajectory: {data.get('version')!r}")
+        version = data.get("version") if isinstance(data, dict) else None
+        if version != 1:
+            raise ValueError(f"unknown version of a trajectory: {str(version)[:40]!r}")
+        found = rebuild(cls, {name: value for name, value in data.items() if name not in _MOMENTARY})
+        _check_id(found.id)
+        return found
+
+    def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
+        """Write everything to a file of JSON lines, whole or not at all; `load` reads it back.
+
+        Parameters
+        ----------
+        path : str or Path
+            The file; its folder must exist. `trajectory_file` describes what is in it.
+        overwrite : bool
+            Replace a file that exists.
+
+        Raises
+        ------
+        TrajectoryError
+            If the file exists and `overwrite` is False, or it cannot be written.
+        """
+        path = Path(path)
         try:
-            return cls(
-                task=data["task"],
-                context=data["context"],
-                checks=tuple(Check(**c) for c in data["checks"]),
-                limit=data["limit"],
-                id=data["id"],
-                attempts=[_attempt(a) for a in data["attempts"]],
-                answers=[_answer(a) for a in data["answers"]],
-                stopped=data["stopped"],
-                failure=data["failure"],
-                tier=data["tier"],
-                inputs=tuple(Input(**i) for i in data.get("inputs", ())),
-                variables=dict(data.get("variables", {})),
-                told=data.get("told", ""),
-                cell=data.get("cell", ""),
-                background=data.get("background", False),
-                duration=data.get("duration", 0.0),
-                candidates=data.get("candidates", 1),
-                spent=Usage(**data.get("spent", {})),
-            )
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"not a trajectory: {error}") from error
+            _check_id(self.id)
+            write_whole(path, b"".join(trajectory_file.lines_of(self.to_dict(), self.status)), overwrite)
+        except FileExistsError:
+            raise TrajectoryError(f"{str(path)!r} exists and was not touched; choose another name.") from None
+        except (TypeError, ValueError, OSError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise TrajectoryError(f"{str(path)!r} was not written: {reason}; nothing changed.") from None
+        return path
+
+    @classmethod
+    def load(cls, path: str | Path) -> Trajectory:
+        """Read a trajectory's file: one that `save` wrote, one of a run that may have been killed, or an older one.
+
+        A last line that was cut off is left out, with a warning. Of a task that had not ended the status is "running".
+
+        Raises
+        ------
+        TrajectoryError
+            If there is no such file, or it is no trajectory, or too long; the sentence says where.
+        """
+        stored = trajectory_file.read(Path(path))
+        if stored.torn:
+            warnings.warn(stored.torn, stacklevel=2)
+        try:
+            return cls.from_dict(stored.data)
+        except (ValueError, RecursionError) as error:
+            raise TrajectoryError(f"{str(path)!r} is no trajectory: {error}.") from None
 
 
-def _action(data: dict[str, Any]) -> Action:
-    return Action(**{**data, "usage": Usage(**data["usage"]), "exchange": tuple(data["exchange"])})
-
-
-def _observation(data: dict[str, Any] | None) -> Observation | None:
-    if data is None:
-        return None
-    error = data["error"]
-    if error is not None:
-        error = CodeError(**{**error, "frames": tuple(Frame(**f) for f in error["frames"])})
-    return Observation(**{**data, "error": error, "notes": tuple(data["notes"])})
-
-
-def _attempt(data: dict[str, Any]) -> Attempt:
-    undone = data.get("undone")
-    parts = {
-        "action": _action(data["action"]),
-        "observation": _observation(data["observation"]),
-        "undone": Undone(**{**undone, "notes": tuple(undone["notes"])}) if undone else None,
-    }
-    return Attempt(**{**data, **parts})
-
-
-def _answer(data: dict[str, Any]) -> Answer:
-    verdicts = tuple(Verdict(**v) for v in data["verdicts"])
-    return Answer(_action(data["action"]), verdicts, data["after"])
+def _check_id(name: str) -> None:
+    if not _ID.fullmatch(name):  # it becomes a part of files' names
+        raise ValueError(f"'id' is {name[:40]!r}, and not up to 64 letters, digits, '-' and '_'")
 
 
 def code_hash(code: str) -> str:

@@ -1,0 +1,54 @@
+"""Files that are there whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+
+def write_whole(path: Path, content: bytes, overwrite: bool = False, mode: int = 0o666) -> None:
+    """Write a file by way of a temporary one beside it.
+
+    Parameters
+    ----------
+    path : Path
+        Its folder must exist.
+    content : bytes
+        All of it.
+    overwrite : bool
+        Replace a file that exists.
+    mode : int
+        Who may read and write it, before the umask.
+
+    Raises
+    ------
+    FileExistsError
+        If the file exists and `overwrite` is False.
+    OSError
+        If it cannot be written; then nothing has changed.
+    """
+    temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}.tmp")
+    try:
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        if overwrite:
+            temporary.replace(path)
+        else:
+            _link(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _link(temporary: Path, path: Path) -> None:
+    # link() refuses an existing name in the same step, which rename() does not
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links
+        if path.exists():
+            raise FileExistsError(path) from None
+        temporary.replace(path)
