@@ -521,6 +521,8 @@ def test_discarding_the_only_kept_attempt_leaves_nothing_solved(solved, folder):
     solved.run("%agent discard 2")
     assert solved.task.status == "failed" and solved.task.answer is None
     assert "discarded" in solved.run("%agent status")
+    assert "Trajectory.load reads it" in solved.run("%agent export run.jsonl")
+    assert Trajectory.load(folder / "run.jsonl").status == "failed"
     solved.run("%agent save solved.ipynb")
     assert "nothing to save" in solved.err and not (folder / "solved.ipynb").exists()
     solved.run("%agent accept 2")
