@@ -22,6 +22,7 @@ CROWDED = 0.5  # seconds at the process limit after which the process is ended
 DONE = 2**20  # bytes of the last message at most; past the output limit longer ones are not looked at
 WATCH = 0.1  # seconds between two looks at memory
 AGAIN, GIVE_UP = 0.3, 0.7  # seconds after which an interrupt is repeated, and after which the process is killed
+CRASHES = (-signal.SIGSEGV, -signal.SIGBUS, -signal.SIGABRT)  # how code ends that finds memory not as it thinks
 WIDGETS = "Interactive widgets do not work in the sandbox; this is their text."
 KINDS = {ord("o"): "stdout", ord("e"): "stderr"}
 
@@ -74,7 +75,7 @@ class Execution:
         self.over = self.died = self.fresh = False
         self.killed = self.halted = False  # a signal ended the process, or had it halt, and none of ours
         self.mark = ""  # stays the same while nothing moves
-        self.hung = False  # it waited for threads that its copy of the state lacks
+        self.hung = False  # it waited for threads that its copy of the state lacks, or crashed for want of them
         self.late = 0
         self.started = self.shown = self.watched = self.crowded = self.moved = 0.0
         self.kills = oom_kills()
@@ -244,6 +245,8 @@ class Execution:
         self.state.kill()
         code = self.state.status_at_end()
         self.killed = not self.reason and code is not None and code < 0
+        # a library that takes a thread for there is as likely to crash as to wait for it
+        self.hung = self.hung or (not self.reason and self.state.suspect and code in CRASHES)
         if not self.reason:
             killed = code == -signal.SIGKILL and oom_kills() > self.kills
             self.reason = "OutOfMemory" if killed else "Crashed"
@@ -265,7 +268,7 @@ class Execution:
         if self.reason == "Interrupted":
             return "Stopped by the user."
         if self.hung:
-            return "The process waited for a thread that a copy of its state does not have, and was ended."
+            return "The process waited for a thread that a copy of its state does not have, or crashed for want of it."
         if code is not None and code < 0:
             known = -code in {int(number) for number in signal.Signals}
             name = f"{signal.Signals(-code).name} ({signal.strsignal(-code)})" if known else f"signal {-code}"

@@ -32,7 +32,7 @@ SPENT = (
     "go back to an earlier checkpoint or reset the sandbox for a new start."
 )
 KEPT = 2  # times the disk limit: what is kept of all states' files
-HUNG = "a copy waited for a thread that it did not have"
+HUNG = "a copy waited for a thread that it did not have, or crashed for want of it"
 SWEEPS = 200  # rounds of killing what an attempt left behind, before the whole sandbox is replaced
 
 

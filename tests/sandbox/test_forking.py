@@ -221,6 +221,21 @@ def test_a_copy_that_waits_for_a_missing_thread_is_ended_and_its_code_runs_again
     assert value(sandbox, "again, 'x' in globals()") == "(1, False)\n"
 
 
+def test_a_copy_that_crashes_for_want_of_a_thread_runs_its_code_again(sandbox):
+    native = "import ctypes; libc = ctypes.CDLL(None)\n"
+    native += "call = ctypes.cast(libc.pause, ctypes.c_void_p)\n"
+    native += "libc.pthread_create(ctypes.byref(ctypes.c_ulong()), None, call, None)"
+    assert sandbox.execute(native).error is None
+    here = sandbox.checkpoint()
+    sandbox.execute("x = 1")
+    sandbox.rollback(here)
+    look = "import os, signal\nif len(os.listdir('/proc/self/task')) < 2: os.kill(os.getpid(), signal.SIGSEGV)\n'lives'"
+    seen = sandbox.execute(look)
+    assert (seen.error, seen.text) == (None, "'lives'\n"), seen
+    crash = sandbox.execute("os.kill(os.getpid(), signal.SIGSEGV)")
+    assert crash.error.ename == "Crashed"
+
+
 def test_rehearsals_and_candidates_do_not_hang_either(sandbox):
     here, use = a_pool_that_is_not_ended(sandbox)
     assert [seen.text for seen in sandbox.rehearse(here, ["1", use])] == ["1\n", "((1,), True)\n"]
