@@ -160,7 +160,8 @@ def _database(path: Path) -> Found:
 
 def _counted(database: sqlite3.Connection, tables: list[str]) -> int | None:
     try:
-        return sum(database.execute(f"SELECT count(*) FROM {_quoted(t)}").fetchone()[0] for t in tables)  # noqa: S608
+        counts = [database.execute(f"SELECT count(*) FROM {_quoted(t)}").fetchone()[0] for t in tables]  # noqa: S608
+        return sum(map(int, counts))
     except sqlite3.Error:  # it takes too long, or a table is a view of something else
         return None
 
