@@ -11,12 +11,12 @@ if TYPE_CHECKING:
     from jupyter_codeagent.api import solve as solve
     from jupyter_codeagent.models import ScriptedModel as ScriptedModel
     from jupyter_codeagent.models import get_model as get_model
-    from jupyter_codeagent.notebook import save_notebook as save_notebook
     from jupyter_codeagent.sandbox import Candidate as Candidate
     from jupyter_codeagent.sandbox import Checkpoint as Checkpoint
     from jupyter_codeagent.sandbox import Sandbox as Sandbox
     from jupyter_codeagent.sandbox import SandboxPolicy as SandboxPolicy
     from jupyter_codeagent.sandbox.remote import RemoteSandbox as RemoteSandbox
+    from jupyter_codeagent.saving import save_notebook as save_notebook
     from jupyter_codeagent.trajectory import Action as Action
     from jupyter_codeagent.trajectory import Attempt as Attempt
     from jupyter_codeagent.trajectory import Observation as Observation
@@ -29,7 +29,7 @@ _HOMES = {
     "agent": ["Agent"],
     "api": ["solve", "data_agent"],
     "models": ["get_model", "ScriptedModel"],
-    "notebook": ["save_notebook"],
+    "saving": ["save_notebook"],
     "sandbox": ["Sandbox", "SandboxPolicy", "Checkpoint", "Candidate"],
     "sandbox.remote": ["RemoteSandbox"],
     "trajectory": ["Action", "Attempt", "Observation", "Trajectory"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
 from typing import Protocol
@@ -70,6 +71,7 @@ class Agent:
             trajectory.stopped = True
         finally:
             trajectory.current, trajectory.rivals = None, []
+            trajectory.ended = time.time()
             start.drop()
 
     def ask(self, trajectory: Trajectory) -> Generator[Attempt, None, list[Attempt]]:

@@ -263,6 +263,7 @@ def _trajectory(
         limit,
         inputs=inputs(readable, folder),
         variables={name: _literal(name, value, keys) for name, value in variables.items()},
+        folder=str(folder),
     )
 
 

@@ -91,8 +91,8 @@ class Done:
 def solve_task(view: Terminal, options: Namespace, out: Path) -> Done:
     """Solve the task of `options` before the user's eyes, and write the notebook."""
     from jupyter_codeagent.api import prepared
-    from jupyter_codeagent.notebook import save_notebook
     from jupyter_codeagent.sandbox import SandboxPolicy
+    from jupyter_codeagent.saving import save_notebook
 
     with prepared(
         options.task,
@@ -159,8 +159,9 @@ def shown_choice(view: Terminal, name: str | None) -> Model:
 def _run_notebook(options: Namespace) -> int:
     from jupyter_codeagent.api import find_files
     from jupyter_codeagent.headless import NotebookRun, longest_timeout
-    from jupyter_codeagent.notebook_file import read_notebook, write_notebook
+    from jupyter_codeagent.notebook_file import read_notebook
     from jupyter_codeagent.sandbox import Sandbox, SandboxPolicy
+    from jupyter_codeagent.saving import store
 
     path = Path(options.notebook)
     notebook = read_notebook(path)
@@ -182,7 +183,7 @@ def _run_notebook(options: Namespace) -> int:
         run = NotebookRun(notebook, sandbox, model, options.attempts, files, options.check, options.keep_attempts)
         run.candidates = options.candidates
         _watch_notebook(view, run)
-        saved = write_notebook(run.solved(), out)
+        saved = store(run.solved(), out)
         view.say(f"Written: {saved}")
         if left := left_inside(sandbox):
             view.say(left)

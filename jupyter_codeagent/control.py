@@ -14,6 +14,7 @@ from jupyter_codeagent.desk import Desk
 from jupyter_codeagent.errors import CodeAgentError, WrongUse
 from jupyter_codeagent.keys import secret_file
 from jupyter_codeagent.managing import Managing
+from jupyter_codeagent.notebook_file import notebook_path
 from jupyter_codeagent.page import brief
 from jupyter_codeagent.saving import save_tasks
 from jupyter_codeagent.taken import Taken
@@ -119,7 +120,7 @@ class Control:
 
     def save(self, data: Message) -> Message:
         """Save what was kept as a notebook."""
-        path = save_tasks(self.desk.tasks.trajectories, text(data, "path"), data.get("attempts") is True)
+        path = save_tasks(self.desk.tasks.trajectories, notebook_path(text(data, "path")), data.get("attempts") is True)
         return {"path": str(path)}
 
     def fetch(self, data: Message) -> Message:

@@ -11,6 +11,7 @@ from jupyter_codeagent.context import cut
 from jupyter_codeagent.desk import Desk
 from jupyter_codeagent.errors import NotPlainData, WrongUse
 from jupyter_codeagent.filing import Filing
+from jupyter_codeagent.notebook_file import notebook_path
 from jupyter_codeagent.sandbox.packer import MISSING
 from jupyter_codeagent.saving import save_tasks
 from jupyter_codeagent.showing import Views
@@ -286,7 +287,7 @@ class Managing:
 
     def save(self, file: str) -> str:
         """Save what was kept."""
-        path = save_tasks(self.desk.tasks.trajectories, file)
+        path = save_tasks(self.desk.tasks.trajectories, notebook_path(file))
         return f"Saved {path}; %agent verify {shlex.quote(str(path))} runs it from the top in a fresh sandbox."
 
     def export(self, file: str) -> str:

@@ -5,17 +5,17 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from jupyter_codeagent.environment import packages_of
-from jupyter_codeagent.errors import NotebookError
-from jupyter_codeagent.notebook_file import check_writable, write_notebook
 from jupyter_codeagent.trajectory import Attempt, Observation, Output, Trajectory, Usage, code_hash
 
 KEY = "jupyter_codeagent"  # the name of our part of the metadata
 SKIP = "skip-execution"  # the tag by which nbclient and papermill leave a cell out
 EXPLANATION_MOST, ANSWER_MOST = 10_000, 50_000  # characters of the model's words in metadata
+_LATEST = 253402300799  # seconds from 1970 to the end of the year 9999
 NOTES_MOST, NOTE_MOST = 20, 1000  # sentences of the supervisor, and characters of each
 
 # Tags that make a browser load or run something. Model text is Markdown and needs none of them.
@@ -26,53 +26,21 @@ _ACTIVE = re.compile(
 )
 
 
-def save_notebook(trajectory: Trajectory, path: str | Path, attempts: bool = False, *, overwrite: bool = False) -> Path:
-    """Save the solved task as a notebook that runs without this package.
-
-    The task is a quotation, each kept attempt its explanation and one plain code cell with its outputs,
-    then comes the answer. Kept are the successful attempts that the user did not discard: in a headless run
-    they count as accepted.
-
-    Parameters
-    ----------
-    trajectory : Trajectory
-        What was done, as `solve` returns it; also one that was not solved.
-    path : str or Path
-        The file to write; its folder must exist.
-    attempts : bool
-        Also keep the failed and discarded attempts, as collapsed cells that no notebook client executes.
-    overwrite : bool
-        Replace a file that exists.
-
-    Returns
-    -------
-    Path
-        The file that was written.
-
-    Raises
-    ------
-    NotebookError
-        If there is nothing to save, the file exists, or it cannot be written; the sentence says which.
-    """
-    if not trajectory.attempts and not trajectory.answers:
-        raise NotebookError("There is nothing to save: no attempt has been made yet.")
-    check_writable(path, overwrite)
-    return write_notebook(to_notebook(trajectory, attempts), path, overwrite)
-
-
 def to_notebook(trajectory: Trajectory, attempts: bool = False) -> Any:
-    """Return `trajectory` as an nbformat 4.5 notebook; `attempts` as in `save_notebook`."""
-    v4 = _v4()
-    cells = task_cells(trajectory, attempts)
-    for number, cell in enumerate(cells, 1):
-        cell.id = f"{_safe_id(trajectory)[:40]}-{number}"
+    """Return `trajectory` as an nbformat 4.5 notebook; `attempts`: also the failed and discarded ones, collapsed."""
+    cells = [*parameters_cells([trajectory]), *task_cells(trajectory, attempts)]
     number_cells(cells)
+    return new_notebook(cells, notebook_record(trajectory))
+
+
+def new_notebook(cells: Sequence[Any], record: dict[str, Any]) -> Any:
+    """Return a notebook with these cells for any Python kernel; `record` is what it says of itself."""
     metadata = {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},
-        KEY: notebook_record(trajectory),
+        KEY: record,
     }
-    return v4.new_notebook(cells=cells, metadata=metadata)
+    return _v4().new_notebook(cells=list(cells), metadata=metadata)
 
 
 def notebook_record(trajectory: Trajectory) -> dict[str, Any]:
@@ -86,6 +54,8 @@ def notebook_record(trajectory: Trajectory) -> dict[str, Any]:
         "tier": trajectory.tier,
         "attempts": len(trajectory.attempts),
         "tokens": _tokens(trajectory.usage),
+        "cost": _cost(trajectory.usage),
+        **({"date": _moment(trajectory.ended)} if trajectory.ended > 0 else {}),
         "checks": [{"check": _clean(v.check), "passed": v.passed} for v in verdicts],
         "inputs": [
             {"name": _clean(i.name), "size": i.size, "blake2b": i.digest}
@@ -93,19 +63,26 @@ def notebook_record(trajectory: Trajectory) -> dict[str, Any]:
             if _relative(i.name)
         ],
         "variables": [_clean(name) for name, literal in trajectory.variables.items() if not literal],
-        "environment": packages_of(a.action.code or "" for a in trajectory.kept),
+        "environment": packages_of(accepted_code(a) for a in trajectory.kept),
     }
+
+
+def _moment(seconds: float) -> str:
+    """Return a time in seconds since 1970 as ISO 8601 in UTC."""
+    return datetime.fromtimestamp(min(seconds, _LATEST), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def merged_record(trajectories: Sequence[Trajectory]) -> dict[str, Any]:
     """Return what a notebook's metadata says where it holds several tasks: sums, and the worst status."""
     records = [notebook_record(t) for t in trajectories]
-    order = ["solved", "running", "failed", "stopped"]
+    order = ["solved", "queued", "running", "failed", "stopped"]
+    usage = sum((t.usage for t in trajectories), Usage())
     return {
         **records[-1],
         "status": max((r["status"] for r in records), key=order.index),
         "attempts": sum(r["attempts"] for r in records),
-        "tokens": _tokens(sum((t.usage for t in trajectories), Usage())),
+        "tokens": _tokens(usage),
+        "cost": _cost(usage),
         "checks": [c for r in records for c in r["checks"]],
         "inputs": list({i["name"]: i for r in records for i in r["inputs"]}.values()),
         "variables": list(dict.fromkeys(name for r in records for name in r["variables"])),
@@ -132,7 +109,7 @@ def attempt_record(trajectory: Trajectory, attempt: Attempt, role: str) -> dict[
         "tokens": _tokens(attempt.action.usage),
         "tier": trajectory.tier,
         "rolled_back": attempt.rolled_back,
-        "hash": code_hash(_accepted_code(attempt) if role == "accepted" else attempt.action.code or ""),
+        "hash": code_hash(accepted_code(attempt) if role == "accepted" else attempt.action.code or ""),
         "explanation": harmless(_clean(attempt.action.text.strip()[:EXPLANATION_MOST])),
         "notes": [_clean(note)[:NOTE_MOST] for note in seen.notes[:NOTES_MOST]],
         **candidacy(attempt),
@@ -183,47 +160,81 @@ def task_record(trajectory: Trajectory) -> dict[str, Any]:
 
 
 def task_cells(trajectory: Trajectory, attempts: bool = False) -> list[Any]:
-    """Return the cells of one task in order: task, inputs, explanations and code, answer."""
+    """Return the cells of one task in order: task, explanations and code, answer. Their ids are the same each time."""
     kept = trajectory.kept
-    cells = [_task_cell(trajectory), *_variable_cells(trajectory)]
+    cells = [task_cell(trajectory), *_missing_cells(trajectory)]
     for attempt in trajectory.attempts:
         if any(attempt is k for k in kept):
-            cells += _accepted_cells(trajectory, attempt)
+            cells += accepted_cells(trajectory, attempt)
         elif attempts:
-            cells.append(_attempt_cell(trajectory, attempt))
-    cells.append(_answer_cell(trajectory))
-    return cells
+            cells.append(attempt_cell(trajectory, attempt))
+    return [*cells, answer_cell(trajectory)]
 
 
-def _task_cell(trajectory: Trajectory) -> Any:
+def task_cell(trajectory: Trajectory) -> Any:
+    """Return the task as a quotation."""
     quoted = "\n".join(f"> {line}".rstrip() for line in trajectory.task.strip().splitlines())
-    return _markdown(quoted, _part(trajectory, "task"))
+    return _markdown(quoted, _part(trajectory, "task"), "task")
 
 
-def _variable_cells(trajectory: Trajectory) -> Iterator[Any]:
-    literals = [f"{name} = {literal}" for name, literal in trajectory.variables.items() if literal]
+def _missing_cells(trajectory: Trajectory) -> Iterator[Any]:
     others = [f"`{name}`" for name, literal in trajectory.variables.items() if not literal]
     if others:
         text = f"The code below uses variables that it was given: {', '.join(others)}. Set them first."
-        yield _markdown(text, _part(trajectory, "explanation"))
-    if literals:
-        yield _code("\n".join(literals), [], {KEY: _part(trajectory, "explanation")})
+        yield _markdown(text, _part(trajectory, "explanation"), "variables")
 
 
-def _accepted_cells(trajectory: Trajectory, attempt: Attempt) -> Iterator[Any]:
-    if text := attempt.action.text.strip():
-        yield _markdown(text, _part(trajectory, "explanation"))
+def parameters_cells(trajectories: Sequence[Trajectory]) -> list[Any]:
+    """Return the plain values that tasks were given as one cell, tagged ``parameters`` as papermill wants it."""
+    given = _first_values(trajectories)
+    if not given:
+        return []
+    first = next(t for t in trajectories if any(t.variables.values()))
+    return [_code(_assigned(given), [], {KEY: _part(first, "explanation"), "tags": ["parameters"]}, "parameters")]
+
+
+def changed_values_cells(trajectories: Sequence[Trajectory]) -> list[list[Any]]:
+    """Return for each task a cell, or none, with values that by then are not as the cell of parameters has set them."""
+    known, found = _first_values(trajectories), []
+    for trajectory in trajectories:
+        changed = {n: literal for n, literal in trajectory.variables.items() if literal and known[n] != literal}
+        part = {KEY: _part(trajectory, "explanation")}
+        found.append([_code(_assigned(changed), [], part, "values")] if changed else [])
+        by_code = [name for a in trajectory.kept if a.observation for name in a.observation.names]
+        known |= {**changed, **dict.fromkeys(by_code, "")}
+    return found
+
+
+def _first_values(trajectories: Sequence[Trajectory]) -> dict[str, str]:
+    return {n: literal for t in reversed(trajectories) for n, literal in t.variables.items() if literal}
+
+
+def _assigned(literals: dict[str, str]) -> str:
+    return "\n".join(f"{name} = {literal}" for name, literal in literals.items())
+
+
+def accepted_cells(trajectory: Trajectory, attempt: Attempt) -> list[Any]:
+    """Return an attempt as it is kept: its explanation, if there is one, and its code with what came of it."""
+    cells = explanation_cells(trajectory, attempt)
     metadata = {KEY: attempt_record(trajectory, attempt, "accepted")}
     # what the user has changed since has not run in the sandbox
     outputs = outputs_of(attempt.observation) if attempt.taken is None else []
-    yield _code(_accepted_code(attempt), outputs, metadata)
+    return [*cells, _code(accepted_code(attempt), outputs, metadata, f"code-{attempt.number}")]
 
 
-def _accepted_code(attempt: Attempt) -> str:
+def explanation_cells(trajectory: Trajectory, attempt: Attempt) -> list[Any]:
+    """Return what the model wrote before the code of an attempt, as a cell or none."""
+    text = attempt.action.text.strip()
+    return [_markdown(text, _part(trajectory, "explanation"), f"why-{attempt.number}")] if text else []
+
+
+def accepted_code(attempt: Attempt) -> str:
+    """Return the code of an attempt as the user took it over, or else as it ran."""
     return (attempt.action.code or "") if attempt.taken is None else attempt.taken
 
 
-def _attempt_cell(trajectory: Trajectory, attempt: Attempt) -> Any:
+def attempt_cell(trajectory: Trajectory, attempt: Attempt) -> Any:
+    """Return an attempt that is not kept, as a collapsed cell that no notebook client executes."""
     source = f"%%attempt {_safe_id(trajectory)}.{attempt.number}\n{attempt.action.code or ''}"
     metadata = {
         KEY: attempt_record(trajectory, attempt, "attempt"),
@@ -231,13 +242,14 @@ def _attempt_cell(trajectory: Trajectory, attempt: Attempt) -> Any:
         "collapsed": True,
         "jupyter": {"source_hidden": True, "outputs_hidden": True},
     }
-    return _code(source, outputs_of(attempt.observation), metadata)
+    return _code(source, outputs_of(attempt.observation), metadata, f"attempt-{attempt.number}")
 
 
-def _answer_cell(trajectory: Trajectory) -> Any:
+def answer_cell(trajectory: Trajectory) -> Any:
+    """Return the answer, or why there is none."""
     answer = trajectory.answer
     text = answer if answer is not None else f"**Not solved.** {trajectory.reason}"
-    return _markdown(text.strip() or "Done.", _part(trajectory, "answer"))
+    return _markdown(text.strip() or "Done.", _part(trajectory, "answer"), "answer")
 
 
 def _part(trajectory: Trajectory, role: str) -> dict[str, Any]:
@@ -250,14 +262,19 @@ def _v4() -> Any:
     return nbformat.v4
 
 
-def _markdown(text: str, record: dict[str, Any]) -> Any:
-    v4 = _v4()
-    return v4.new_markdown_cell(harmless(_clean(text)), metadata={KEY: record})
+def _markdown(text: str, record: dict[str, Any], name: str) -> Any:
+    source = harmless(_clean(text))
+    return _v4().new_markdown_cell(source, metadata={KEY: record}, id=_cell_id(record, name))
 
 
-def _code(source: str, outputs: list[Any], metadata: dict[str, Any]) -> Any:
-    v4 = _v4()
-    return v4.new_code_cell(_clean(source), outputs=outputs, metadata=metadata)
+def _code(source: str, outputs: list[Any], metadata: dict[str, Any], name: str) -> Any:
+    made = _cell_id(metadata[KEY], name)
+    return _v4().new_code_cell(_clean(source), outputs=outputs, metadata=metadata, id=made)
+
+
+def _cell_id(record: dict[str, Any], name: str) -> str:
+    # the same task saved again has the same cells
+    return f"{record['task'][:40]}-{name}"[:64]
 
 
 def number_cells(cells: Sequence[Any]) -> None:
@@ -336,6 +353,10 @@ def _clean(text: Any) -> str:
 
 def _tokens(usage: Any) -> dict[str, int]:
     return {"input": usage.input_tokens, "output": usage.output_tokens, "cache_read": usage.cache_read_tokens}
+
+
+def _cost(usage: Usage) -> float | None:
+    return usage.cost if usage.cost is not None and math.isfinite(usage.cost) and usage.cost >= 0 else None
 
 
 def _safe_id(trajectory: Trajectory) -> str:

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import secrets
+import stat
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from jupyter_codeagent.errors import NotebookError
+from jupyter_codeagent.placing import Signature, look, named, place
+
+MOST_BYTES = 100 * 2**20  # of a notebook's file
+DEEPEST = 100  # lists and objects within each other
 
 
 def read_notebook(path: str | Path) -> Any:
@@ -17,36 +24,78 @@ def read_notebook(path: str | Path) -> Any:
     Parameters
     ----------
     path : str or Path
-        The file. Notebooks of format 4.0 to 4.4 are brought to 4.5 in memory.
+        The file, of at most 100 MB. Notebooks of format 4.0 to 4.4 are brought to 4.5 in memory.
 
     Raises
     ------
     NotebookError
         If there is no such file, or it is no notebook, or one of another format or language.
     """
-    data = _loaded(Path(path))
+    return parsed_notebook(_content(Path(path)), path)
+
+
+def parsed_notebook(content: bytes, path: str | Path) -> Any:
+    """Return the Python notebook that a file's `content` is; raises as `read_notebook`, naming it `path`."""
+    data = _loaded(content, path)
     if not isinstance(data, dict) or not isinstance(data.get("cells", []), list) or "nbformat" not in data:
-        raise NotebookError(f"{str(path)!r} is not a notebook: it has no 'nbformat' and cells.")
-    if data["nbformat"] != 4:
+        raise NotebookError(f"{named(path)} is not a notebook: it has no 'nbformat' and cells.")
+    if data["nbformat"] != 4 or isinstance(data["nbformat"], bool):
         raise NotebookError(
-            f"{str(path)!r} has notebook format {data['nbformat']!r}, and format 4 is needed; "
+            f"{named(path)} has notebook format {_short(repr(data['nbformat']))}, and format 4 is needed; "
             "open it in JupyterLab and save it again."
         )
     notebook = _valid(data, path)
     if (language := _language(notebook)) != "python":
-        raise NotebookError(f"{str(path)!r} is in {language!r}; only Python notebooks can be executed.")
+        raise NotebookError(f"{named(path)} is in {_short(language)!r}; only Python notebooks can be executed.")
     return notebook
 
 
-def _loaded(path: Path) -> Any:
+def _content(path: Path) -> bytes:
     try:
-        return json.loads(path.read_text("utf-8"))
+        # a pipe would be waited for without O_NONBLOCK
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            found = os.fstat(file.fileno())
+            if not stat.S_ISREG(found.st_mode):
+                kind = "folder" if stat.S_ISDIR(found.st_mode) else "device, a pipe or a socket"
+                raise NotebookError(f"{named(path)} cannot be read: it is a {kind}; give a notebook's file.")
+            content = file.read(MOST_BYTES + 1) if found.st_size <= MOST_BYTES else b""
+            size = max(found.st_size, len(content))
     except FileNotFoundError:
-        raise NotebookError(f"There is no notebook {str(path)!r}; check its name and folder.") from None
-    except OSError as error:
-        raise NotebookError(f"{str(path)!r} cannot be read: {error.strerror}.") from None
+        raise NotebookError(f"There is no notebook {named(path)}; check its name and folder.") from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise NotebookError(f"{named(path)} cannot be read: {reason}.") from None
+    if size > MOST_BYTES:
+        raise NotebookError(
+            f"{named(path)} has {size / 2**20:,.0f} MB, and notebooks of at most {MOST_BYTES // 2**20} MB are read; "
+            "clear its large outputs in JupyterLab."
+        )
+    return content
+
+
+def _loaded(content: bytes, path: str | Path) -> Any:
+    try:
+        data = json.loads(content.decode("utf-8-sig"), parse_float=_number, parse_constant=_number)
     except (ValueError, RecursionError) as error:  # a UnicodeDecodeError is a ValueError too
-        raise NotebookError(f"{str(path)!r} is not a notebook: it is not JSON ({error}).") from None
+        raise NotebookError(f"{named(path)} is not a notebook: it is not JSON ({_short(str(error))}).") from None
+    _check_depth(data, path)
+    return data
+
+
+def _number(text: str) -> float | None:
+    # NaN, Infinity and 1e999 are no JSON: a browser would not open a file that holds them
+    number = float(text)
+    return number if math.isfinite(number) else None
+
+
+def _check_depth(data: Any, path: str | Path) -> None:
+    level, depth = [data], 0
+    while level:
+        depth += 1
+        if depth > DEEPEST:
+            raise NotebookError(f"{named(path)} is not a notebook: lists are nested deeper than {DEEPEST} levels.")
+        within = [v for part in level for v in (part.values() if isinstance(part, dict) else part)]
+        level = [value for value in within if isinstance(value, dict | list)]
 
 
 def _valid(data: dict[str, Any], path: str | Path) -> Any:
@@ -60,11 +109,15 @@ def _valid(data: dict[str, Any], path: str | Path) -> Any:
             notebook = v4.upgrade(notebook)
         _mend_ids(notebook.cells)
         nbformat.validate(notebook)
-    except (nbformat.ValidationError, AttributeError, KeyError, TypeError, ValueError) as error:
+    except (nbformat.ValidationError, AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         # the helpers of nbformat trip in several ways over what is not a notebook at all
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise NotebookError(f"{str(path)!r} is not a valid notebook: {reason}") from None
+        raise NotebookError(f"{named(path)} is not a valid notebook: {_short(reason)}") from None
     return notebook
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 200 else text[:197] + "..."
 
 
 def _mend_ids(cells: Any) -> None:
@@ -78,11 +131,18 @@ def _mend_ids(cells: Any) -> None:
 
 def _language(notebook: Any) -> str:
     metadata = notebook.metadata
-    named = metadata.get("language_info", {}).get("name") or metadata.get("kernelspec", {}).get("language")
-    return str(named or "python").lower()
+    said = metadata.get("language_info", {}).get("name") or metadata.get("kernelspec", {}).get("language")
+    return str(said or "python").lower()
 
 
-def write_notebook(notebook: Any, path: str | Path, overwrite: bool = False) -> Path:
+def write_notebook(
+    notebook: Any,
+    path: str | Path,
+    overwrite: bool = False,
+    *,
+    beside: Mapping[Path, str] | None = None,
+    seen: Mapping[Path, Signature | None] | None = None,
+) -> Path:
     """Write `notebook` to `path`: the file is there whole, or it is as it was.
 
     Parameters
@@ -92,94 +152,67 @@ def write_notebook(notebook: Any, path: str | Path, overwrite: bool = False) -> 
     path : str or Path
         Its folder must exist.
     overwrite : bool
-        Replace a file that exists.
+        Replace a file that exists, unless it changes while this is done. What this process wrote itself, and nobody
+        changed since, is replaced in any case.
+    beside : mapping of Path to str
+        Text files that belong to it: they are written with it, or none of them is.
+    seen : mapping or None
+        For a notebook that was made from what lies there: what `placing.look` returned before that was read.
 
     Raises
     ------
     NotebookError
         If the file exists and `overwrite` is False, the folder is missing or read-only, or the disk is full.
     """
+    path = Path(path)
+    contents = {name: text.encode("utf-8", "replace") for name, text in (beside or {}).items()}
+    contents[path] = as_bytes(notebook, path)
+    place(contents, overwrite, seen)
+    return path
+
+
+def as_bytes(notebook: Any, path: str | Path) -> bytes:
+    """Return what a notebook's file holds; `path` names it in sentences.
+
+    Raises
+    ------
+    NotebookError
+        If it is no valid notebook, or too large to be read again.
+    """
     import nbformat
 
-    path = Path(path)
+    v4: Any = nbformat.v4  # its functions have no types
     try:
         nbformat.validate(notebook)
-    except nbformat.ValidationError as error:
-        raise NotebookError(f"{str(path)!r} was not written: {str(error).splitlines()[0]}") from None
-    check_writable(path, overwrite)
-    v4: Any = nbformat.v4  # its functions have no types
-    text = v4.writes(notebook).rstrip("\n") + "\n"
-    try:
-        replace_file(path, text.encode("utf-8"), overwrite)
-    except FileExistsError:
-        raise NotebookError(_taken(path)) from None
-    except OSError as error:
-        raise NotebookError(f"{str(path)!r} was not written: {error.strerror}; nothing changed.") from None
-    return path
+        text = v4.writes(notebook).rstrip("\n") + "\n"
+    except (nbformat.ValidationError, AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise NotebookError(f"{named(path)} was not written: {_short(reason)}") from None
+    content: bytes = text.encode("utf-8", "replace")  # a lone surrogate has no place in a file
+    if len(content) > MOST_BYTES:
+        raise NotebookError(
+            f"{named(path)} was not written: it would have {len(content) / 2**20:,.0f} MB, and at most "
+            f"{MOST_BYTES // 2**20} MB are read again; clear large outputs."
+        )
+    return content
 
 
 def check_writable(path: str | Path, overwrite: bool = False) -> None:
     """Raise NotebookError if `path` plainly cannot be written; asked before a task is begun, too."""
+    look(Path(path), overwrite)
+
+
+def notebook_path(path: str | Path) -> Path:
+    """Return `path` as the name of a notebook: with ``.ipynb`` at its end."""
     path = Path(path)
-    if not path.parent.is_dir():
-        raise NotebookError(f"There is no folder {str(path.parent)!r}; make it, or choose another path.")
-    if path.is_dir():
-        raise NotebookError(f"{str(path)!r} is a folder; give the name of a notebook in it.")
-    if path.exists() and not overwrite:
-        raise NotebookError(_taken(path))
-    if not os.access(path.parent, os.W_OK):
-        raise NotebookError(f"The folder {str(path.parent)!r} is read-only; choose another path.")
+    return path if path.suffix == ".ipynb" or not path.name else path.with_name(f"{path.name}.ipynb")
 
 
 def free_path(path: Path) -> Path:
     """Return `path`, or where that exists the first of NAME-2, NAME-3 ... that does not."""
     stem = path.name.removesuffix(".solved.ipynb")
     number, found = 1, path
-    while found.exists():
+    while os.path.lexists(found):
         number += 1
         found = path.with_name(f"{stem}-{number}.solved.ipynb")
     return found
-
-
-def _taken(path: Path) -> str:
-    return f"{str(path)!r} exists and was not touched; choose another name."
-
-
-def replace_file(path: Path, content: bytes, overwrite: bool) -> None:
-    """Write `content` to `path` whole or not at all; FileExistsError if it is there and `overwrite` is False."""
-    temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}.tmp")
-    mode = path.stat().st_mode & 0o777 if path.exists() else 0o666
-    try:
-        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        if overwrite:
-            temporary.replace(path)
-        else:
-            _link(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    _sync_folder(path.parent)
-
-
-def _link(temporary: Path, path: Path) -> None:
-    # link() refuses an existing name in the same step, which rename() does not
-    try:
-        os.link(temporary, path)
-    except FileExistsError:
-        raise
-    except OSError:  # a file system without hard links
-        if path.exists():
-            raise FileExistsError(path) from None
-        temporary.replace(path)
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    except OSError:  # some file systems cannot; the file itself is on the disk
-        pass
-    finally:
-        os.close(handle)

@@ -134,7 +134,7 @@ class Solving:
         checks = (*map(expression_check, options.check), *map(file_check, options.test))
         limit = options.attempts or desk.settings.attempts
         trajectory = Trajectory(desk.keys.hide(task), context, checks, limit, inputs=inputs(files, folder))
-        trajectory.cell = code_hash(identity)
+        trajectory.cell, trajectory.folder = code_hash(identity), str(folder)
         trajectory.candidates = options.candidates or desk.settings.candidates
         return Order(trajectory, options, named, asked, files, identity, folder, desk.user.place)
 
@@ -302,7 +302,7 @@ class Solving:
         if trajectory is None:
             trajectory = record.trajectory
             desk.owed.append(trajectory)
-        trajectory.cell = order.trajectory.cell
+        trajectory.cell, trajectory.folder = order.trajectory.cell, order.trajectory.folder
         desk.tasks.add(trajectory)
         view = self.views.make(trajectory, self.managing.buttons)
         desk.bridge.begin(trajectory, desk.user.origin(source), replayed=True)

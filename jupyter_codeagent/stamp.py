@@ -46,7 +46,7 @@ from typing import Any, Literal
 
 from jupyter_codeagent.errors import NotebookError
 from jupyter_codeagent.notebook import KEY, SKIP
-from jupyter_codeagent.notebook_file import replace_file
+from jupyter_codeagent.placing import replace_file
 
 State = Literal["verified", "failed", "edited", "none"]
 REASONS_MOST, REASON_MOST = 20, 500  # sentences in a stamp, and characters of each
@@ -148,7 +148,7 @@ def write_stamp(path: str | Path, stamp: dict[str, Any]) -> str:
             return f"{path.name} is being written by another program, so it was not stamped; verify it again."
         if not os.access(path, os.W_OK):
             return f"{path.name} is read-only, so it was not stamped."
-        replace_file(path, text.encode("utf-8", "surrogatepass"), overwrite=True)
+        replace_file(path, text.encode("utf-8", "surrogatepass"))
     except OSError as error:
         return f"{path.name} was not stamped: {error.strerror or error}."
     except (ValueError, RecursionError, NotebookError) as error:

@@ -21,7 +21,7 @@ Output = dict[str, Any]  # an nbformat 4.5 output, as it passed the gate
 Message = dict[str, Any]  # a message of the Messages API
 Status = Literal["queued", "running", "solved", "failed", "stopped"]
 
-_MOMENTARY = ("current", "rivals", "queued")  # what no record keeps
+_MOMENTARY = ("current", "rivals", "queued", "folder")  # what no record keeps
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b.")
 
@@ -338,6 +338,10 @@ class Trajectory:
         How many replies are asked for at once, to be executed side by side.
     spent : Usage
         What replies cost that became neither an attempt nor an answer.
+    ended : float
+        When it ended, in seconds since 1970; 0 while it has not, or where that is not known.
+    folder : str
+        The folder that names of files are relative to, on this machine; it is in no record.
     """
 
     task: str
@@ -361,6 +365,8 @@ class Trajectory:
     duration: float = 0.0
     candidates: int = 1
     spent: Usage = Usage()
+    ended: float = 0.0
+    folder: str = ""
 
     @property
     def growing(self) -> list[Attempt]:

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 import jupyter_codeagent
 from jupyter_codeagent.errors import NotebookError
-from jupyter_codeagent.notebook import harmless, save_notebook, task_record, to_notebook
+from jupyter_codeagent.notebook import harmless, task_record, to_notebook
 from jupyter_codeagent.notebook_file import check_writable, free_path, read_notebook, write_notebook
+from jupyter_codeagent.saving import save_notebook
 from jupyter_codeagent.trajectory import (
     Action,
     Answer,
@@ -64,10 +65,10 @@ def roles(notebook) -> list[str]:
 def test_solved_task_becomes_task_explanation_code_and_answer():
     notebook = to_notebook(solved())
     nbformat.validate(notebook)
-    assert roles(notebook) == ["task", "explanation", "explanation", "explanation", "accepted", "answer"]
-    assert notebook.cells[0].source == "> sum by region\n> sorted"
-    assert "`df`" in notebook.cells[1].source
-    assert notebook.cells[2].source == "limit = 5"
+    assert roles(notebook) == ["explanation", "task", "explanation", "explanation", "accepted", "answer"]
+    assert notebook.cells[0].source == "limit = 5" and notebook.cells[0].metadata.tags == ["parameters"]
+    assert notebook.cells[1].source == "> sum by region\n> sorted"
+    assert "`df`" in notebook.cells[2].source
     code = notebook.cells[4]
     assert code.source == "1 + 2"
     assert [o.output_type for o in code.outputs] == ["stream", "execute_result"]
@@ -197,7 +198,7 @@ def test_saving_never_overwrites_unless_told(tmp_path):
     assert path.read_text() == "mine"
     save_notebook(solved(), path, overwrite=True)
     assert read_notebook(path).nbformat_minor == 5
-    assert os.listdir(tmp_path) == ["n.ipynb"]
+    assert set(os.listdir(tmp_path)) <= {"n.ipynb", "n.requirements.txt"}
 
 
 def test_overwriting_keeps_the_file_mode(tmp_path):
@@ -236,7 +237,7 @@ save_notebook(solved(), {str(path)!r}, overwrite=True)
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)
     assert "NotebookError" in done.stderr and "nothing changed" in done.stderr
     assert path.read_text() == "old"
-    assert os.listdir(tmp_path) == ["n.ipynb"]
+    assert set(os.listdir(tmp_path)) <= {"n.ipynb", "n.requirements.txt"}
 
 
 def test_read_only_folder_is_one_sentence(tmp_path):
