@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from jupyter_codeagent.trajectory import Output, plain
@@ -25,9 +25,11 @@ class Difference:
     Parameters
     ----------
     cell : int
-        1-based, counted over all cells of the notebook.
+        1-based, counted over all cells of the notebook; 0: the notebook as a whole.
     kind : str
-        "error", "text", "missing" (the fresh run lacks an output), "extra" (the file does) or "not run".
+        "error", "text", "missing" (the fresh run lacks an output), "extra" (the file does), "not run", "unsteady" (two
+        fresh runs differ) or "outside" (it writes a file outside the notebook's folder); with cell 0 "input" (a file is
+        missing or has changed) or "package" (one is not installed).
     detail : str
         One sentence.
     expected, found : str
@@ -69,6 +71,14 @@ class Report:
         Seconds that the cells took.
     tier : str
         The isolation that the run had.
+    risks : tuple of str
+        What the code may give differently another time although it did not this time: sentences.
+    notes : tuple of str
+        What else is to be known of the run: sentences.
+    fresh : dict
+        The outputs of the fresh run, by the 1-based number of the cell.
+    stamp : dict
+        What was written into the file, or would have been.
     """
 
     path: str
@@ -78,6 +88,10 @@ class Report:
     inputs: tuple[InputState, ...] = ()
     duration: float = 0.0
     tier: str = ""
+    risks: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    fresh: dict[int, list[Output]] = field(default_factory=dict, repr=False)
+    stamp: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def ok(self) -> bool:
@@ -86,7 +100,9 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON."""
-        return {"version": 1, "ok": self.ok, **asdict(self)}
+        found = asdict(replace(self, fresh={}))
+        del found["fresh"]
+        return {"version": 1, "ok": self.ok, **found}
 
     def __str__(self) -> str:
         if not self.executed:
@@ -95,8 +111,9 @@ class Report:
             f"{self.path}: {'verified' if self.ok else 'not verified'}; {_count(self.executed, 'code cell')} executed "
             f"top to bottom in a fresh sandbox in {self.duration:.1f} s, {_count(len(self.cells), 'difference')}."
         ]
-        lines += [f"cell {d.cell}: {d.detail}" for d in self.cells]
-        lines += [f"input {i.name}: {i.state} since it was recorded" for i in self.inputs if i.state != "same"]
+        lines += [f"cell {d.cell}: {d.detail}" if d.cell else d.detail for d in self.cells]
+        lines += [f"risk: {risk}" for risk in self.risks]
+        lines += [f"note: {note}" for note in self.notes]
         return "\n".join(lines)
 
 

@@ -2,39 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from jupyter_codeagent.context import inputs
-from jupyter_codeagent.environment import packages_of
-from jupyter_codeagent.notebook import KEY, runnable
+from jupyter_codeagent import locality
+from jupyter_codeagent.environment import lacking, packages_of
+from jupyter_codeagent.findings import Findings
+from jupyter_codeagent.fingerprint import states
+from jupyter_codeagent.fresh import left_out, run, steps_of
+from jupyter_codeagent.notebook import KEY
 from jupyter_codeagent.notebook_file import read_notebook
-from jupyter_codeagent.report import Difference, InputState, Report, compare, failed_with
+from jupyter_codeagent.report import Difference, InputState, Report
 from jupyter_codeagent.sandbox import SandboxPolicy
-from jupyter_codeagent.sandbox.pool import pool
-from jupyter_codeagent.trajectory import CodeError
+from jupyter_codeagent.stamp import make, write_stamp
+
+DECIDED = {"error", "not run", "outside"}  # kinds of which a second run says nothing more
 
 
 def verify_notebook(
-    path: str | Path, policy: SandboxPolicy | None = None, progress: Callable[[int, int], None] | None = None
+    path: str | Path,
+    policy: SandboxPolicy | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    *,
+    stamp: bool = True,
+    runs: int | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> Report:
     """Execute a saved notebook top to bottom in a fresh sandbox and compare with the outputs it holds.
 
-    What is read is the file as it lies on the disk. Cells tagged ``skip-execution``, ``%%attempt`` and ``%%agent``
-    cells, and lines of this package's own magics, are left out. Text is compared after memory addresses, timings and
-    moments were taken out; of pictures it is compared that there is one. The first cell that fails ends the run. A
-    notebook without any code to execute is not verified.
+    What is read is the file as it lies on the disk. Missing and changed input files and missing packages are named
+    before anything runs. Cells tagged ``skip-execution``, ``%%attempt`` and ``%%agent`` cells, lines of this package's
+    own magics and lines that install packages are left out. The first cell that fails ends the run. Where outputs
+    differ, a second run in another fresh sandbox tells whether the code gives something else each time, and why. A
+    notebook without any code to execute is not verified. The file is stamped with what was found, and its folder is not
+    changed otherwise; a run that is stopped leaves all as it was.
 
     Parameters
     ----------
     path : str or Path
         The notebook.
     policy : SandboxPolicy or None
-        None: the defaults, with the notebook's folder as working folder.
+        None: the defaults, with the notebook's folder as working folder. The recorded time zone and locale are set
+        where it sets none.
     progress : callable or None
         Called before each code cell, and once at the end, with the number of cells that were executed and of all
-        that are to be.
+        that are to be; again from the start for a second run.
+    stamp : bool
+        Write what was found into the file's metadata.
+    runs : int or None
+        2: run twice whatever the first run gives; 1: once; None: a second time where outputs differ.
+    tell : callable or None
+        Called with each sentence on what is missing or has changed, before anything runs.
 
     Raises
     ------
@@ -43,73 +63,52 @@ def verify_notebook(
     SandboxUnavailable, SandboxDied
         If there is no sandbox, or it could not be brought back.
     """
-    notebook = read_notebook(path)
-    folder = Path(path).resolve().parent
-    cells = list(runnable(notebook))
-    differences: list[Difference] = []
-    executed, duration = 0, 0.0
-    needed = list(_needed(notebook))
-    tell = progress or (lambda done, total: None)
-    with pool().take(policy or SandboxPolicy(workspace=folder)) as sandbox:
-        for number, code, cell in cells:
-            tell(executed, len(cells))
-            seen = sandbox.execute(code)
-            executed, duration = executed + 1, duration + seen.duration
-            needed = [name for name in needed if name not in seen.names]
-            failed, expected = seen.error.ename if seen.error else "", failed_with(cell.outputs)
-            differences += _ended(number, failed, _message(seen.error, needed), expected)
-            differences += compare(number, cell.outputs, seen.outputs) if failed == expected else []
-            if failed and "raises-exception" not in cell.metadata.get("tags", []):
-                break
-        tell(executed, len(cells))
-        sandbox.start()
-        tier = sandbox.tier
-    if left := len(cells) - executed:
-        others = f" and {left - 1} more were" if left > 1 else " was"
-        differences.append(Difference(cells[executed][0], "not run", f"it{others} not executed."))
-    found = packages_of(code for _, code, _ in cells)
-    return Report(str(path), tuple(differences), executed, found, _inputs(notebook, folder), duration, tier)
+    if runs not in (None, 1, 2):
+        raise ValueError(f"runs is {runs!r}; give 1, 2 or None")
+    notebook, folder = read_notebook(path), Path(path).resolve().parent
+    record, steps = notebook.metadata.get(KEY), steps_of(notebook)
+    inputs, (missing, notes) = states(record, folder), _lacking(record)
+    before = [*(Difference(0, "input", i.detail) for i in inputs if i.state != "same"), *missing]
+    for difference in before:
+        (tell or (lambda sentence: None))(difference.detail)
+    policy = policy or SandboxPolicy(workspace=folder)
+    if not policy.environ:
+        policy = replace(policy, environ=locality.environ(record))
+    findings = Findings(notebook, steps, folder)
+    first = run(steps, policy, progress)
+    found = findings.differences(first)
+    if steps and (runs == 2 or (runs is None and _open(found, findings))):
+        found, more = findings.judged(found, first, run(steps, policy, progress))
+        notes += more
+    notes += [*findings.order(), *left_out(notebook)]
+    report = Report(
+        str(path), (*before, *found), first.executed, packages_of((s.code for s in steps), folder=folder),
+        tuple(InputState(i.name, i.state) for i in inputs), first.duration, first.tier,
+        tuple(findings.risks(found)), tuple(notes), first.outputs,
+    )  # fmt: skip
+    return _stamped(report, notebook, stamp)
 
 
-def _ended(number: int, failed: str, message: str, expected: str) -> list[Difference]:
-    if failed == expected:
-        return []
-    if not failed:
-        return [Difference(number, "missing", f"it ended with {expected} in the file and runs through now.", expected)]
-    return [Difference(number, "error", message, expected, failed)]
+def _open(found: list[Difference], findings: Findings) -> bool:
+    """Say whether a second run would say more of these differences."""
+    return any(d.kind not in DECIDED or (d.kind == "error" and _may_vary(d.cell, findings)) for d in found)
 
 
-def _message(error: CodeError | None, needed: list[str]) -> str:
-    """Return how a cell ended; `needed` are the variables that are not set by then and may be the reason."""
-    said = f"{error.ename}: {error.evalue[:300]}" if error else ""
-    if error is None or error.ename != "NameError" or not any(f"name {n!r} is" in error.evalue for n in needed):
-        return said
-    return f"the notebook needs these variables: {', '.join(needed)}; set them in a cell above ({said})."
+def _may_vary(number: int, findings: Findings) -> bool:
+    return any(cause.kind != "network" for cause in findings.causes.of(number))
 
 
-def _needed(notebook: Any) -> Iterator[str]:
-    """Yield the names of variables that the code was given when it was written, as the metadata says."""
-    record = notebook.metadata.get(KEY)
-    listed = record.get("variables") if isinstance(record, dict) else None
-    # metadata may say anything: what is no name is nothing
-    for name in listed[:50] if isinstance(listed, list) else []:
-        if isinstance(name, str) and name.isidentifier() and len(name) <= 100:
-            yield name
+def _stamped(report: Report, notebook: Any, write: bool) -> Report:
+    reasons = [f"Cell {d.cell}: {d.detail}" if d.cell else d.detail for d in report.cells]
+    if not report.executed:
+        reasons.append("There was nothing to execute in it.")
+    made = make(notebook, report.ok, reasons, tier=report.tier, executed=report.executed)
+    problem = write_stamp(report.path, made) if write else ""
+    return replace(report, stamp=made, notes=(*report.notes, *([problem] if problem else [])))
 
 
-def _inputs(notebook: Any, folder: Path) -> tuple[InputState, ...]:
-    record = notebook.metadata.get(KEY)
-    listed = record.get("inputs") if isinstance(record, dict) else None
-    found = []
-    for item in listed if isinstance(listed, list) else []:
-        name, expected = (item.get("name"), item.get("blake2b")) if isinstance(item, dict) else (None, None)
-        # metadata may say anything: only files below the notebook's folder are looked at
-        if isinstance(name, str) and (folder / name).resolve().is_relative_to(folder):
-            found.append(InputState(name, _state(folder / name, expected)))
-    return tuple(found)
-
-
-def _state(path: Path, expected: object) -> str:
-    if not path.is_file():
-        return "missing"
-    return "same" if inputs([path.name], path.parent)[0].digest == expected else "changed"
+def _lacking(record: object) -> tuple[list[Difference], list[str]]:
+    """Return what is missing of the recorded packages, and notes on what is here in other versions."""
+    found, unknown = lacking(record), locality.complaint(record)
+    missing = [Difference(0, "package", sentence) for sentence in found.missing]
+    return missing, [*found.other, *([unknown] if unknown else [])]

@@ -78,7 +78,7 @@ def test_attempts_agent_cells_and_own_magics_are_left_out(tmp_path):
 def test_each_run_is_fresh_and_changes_nothing(tmp_path):
     path = written(tmp_path, code("import os\nprint(os.path.exists('made'))\nopen('made', 'w').close()", "False\n"))
     before = path.read_bytes()
-    assert verify_notebook(path).ok and verify_notebook(path).ok
+    assert verify_notebook(path, stamp=False).ok and verify_notebook(path, stamp=False).ok
     assert path.read_bytes() == before and not (tmp_path / "made").exists()
 
 
@@ -100,7 +100,8 @@ def test_inputs_are_looked_at_below_the_folder_only(tmp_path):
     path = written(folder, code("1", result="1"), metadata={"jupyter_codeagent": {"inputs": [*listed, 7, {"name": 3}]}})
     report = verify_notebook(path)
     assert [(i.name, i.state) for i in report.inputs] == [("a.csv", "changed"), ("c.csv", "missing")]
-    assert report.ok
+    assert [(d.cell, d.kind) for d in report.cells] == [(0, "input"), (0, "input")] and not report.ok
+    assert "has changed since it was recorded" in str(report) and "is missing" in str(report)
 
 
 def test_progress_is_told_before_each_cell_and_at_the_end(tmp_path):

@@ -18,12 +18,13 @@ from jupyter_codeagent.sandbox.changes import Change
 from jupyter_codeagent.sandbox.execution import Execution, Manner
 from jupyter_codeagent.sandbox.fetching import MOST_BYTES, fetch
 from jupyter_codeagent.sandbox.launch import spawner
+from jupyter_codeagent.sandbox.layer import TEMPORARY
 from jupyter_codeagent.sandbox.policy import MIB, SandboxPolicy
 from jupyter_codeagent.sandbox.shelter import uninterrupted
 from jupyter_codeagent.sandbox.slots import Slots
 from jupyter_codeagent.sandbox.state import Gone, State, memory
 from jupyter_codeagent.sandbox.supervisor import HUNG, Cell, Point, Supervisor
-from jupyter_codeagent.sandbox.tree import TooMuch
+from jupyter_codeagent.sandbox.tree import FILE, TooMuch, scan
 from jupyter_codeagent.sandbox.values import pack
 from jupyter_codeagent.source import parsed
 from jupyter_codeagent.trajectory import Observation, Undone
@@ -331,6 +332,17 @@ class Sandbox:
         with self._turn() as supervisor:
             if supervisor.layer is not None:
                 supervisor.layer.settle(paths)
+
+    def strays(self) -> list[str]:
+        """Return the paths of files that lie in ``/tmp`` and ``/dev/shm`` inside; hostile, and empty if too many."""
+        with self._turn() as supervisor:
+            supervisor.start()
+            layer, found = supervisor.layer, []
+            with contextlib.suppress(OSError, TooMuch):
+                for root in layer.roots if layer is not None else ():
+                    if root.path in TEMPORARY:
+                        found += [f"{root.path}/{path}" for path, e in scan(root.fd).items() if e.kind == FILE]
+            return sorted(found)
 
     @property
     def folder(self) -> str:
