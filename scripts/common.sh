@@ -53,6 +53,22 @@ quietly() {
   say "$what: done in $((SECONDS - began)) s"
 }
 
+# beside COMMAND...: run it beside what follows, its output kept; joined waits for it, shows that, and has its status.
+beside() {
+  SAID_BESIDE=$(mktemp)
+  "$@" >"$SAID_BESIDE" 2>&1 &
+  BESIDE=$!
+  trap 'kill "$BESIDE" 2>/dev/null || true; rm -f "$SAID_BESIDE"' EXIT
+}
+joined() {
+  local status=0
+  wait "$BESIDE" || status=$?
+  trap - EXIT
+  cat "$SAID_BESIDE" >&2
+  rm -f "$SAID_BESIDE"
+  return "$status"
+}
+
 # environment FOLDER EXTRAS [PACKAGES...]: a virtual environment with this checkout, its extras and further packages,
 # made or brought up to date.
 environment() {

@@ -1,4 +1,7 @@
-"""The sandbox as its owner uses it: execute, checkpoint, roll back, and every way for code to end."""
+"""What only a sandbox on this machine shows: its processes, its bounds in time, and further ways for code to end.
+
+What every sandbox does is in ``test_conformance.py``.
+"""
 
 import os
 import random
@@ -9,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from jupyter_codeagent.errors import NotPlainData, SandboxDied
+from jupyter_codeagent.errors import SandboxDied
 from jupyter_codeagent.sandbox import Sandbox, SandboxPolicy
 
 MIB = 2**20
@@ -44,49 +47,14 @@ def ends(sandbox, code):
 # -- outputs ---------------------------------------------------------------------------------------
 
 
-def test_streams_and_the_last_value_come_in_order(sandbox):
-    seen = sandbox.execute("print(1); 1 + 1")
-    assert [o["output_type"] for o in seen.outputs] == ["stream", "execute_result"]
-    assert seen.text == "1\n2\n"
-    assert seen.error is None
-    assert seen.duration > 0
-
-
 def test_output_of_the_descriptors_is_seen(sandbox):
     text = sandbox.execute("import os; os.system('echo shell'); os.write(2, b'raw\\n'); print('python')").text
     assert {"shell", "raw", "python"} <= set(text.split())
 
 
-def test_top_level_await_magics_and_commands_work(sandbox):
-    assert sandbox.execute("import asyncio; await asyncio.sleep(0.01); 5").text == "5\n"
-    assert sandbox.execute("!echo hello").text == "hello\n"
+def test_magics_work(sandbox):
     assert sandbox.execute("%%bash\necho there").text == "there\n"
     assert "Wall time" in sandbox.execute("%time 1").text
-
-
-def test_a_frame_has_a_table_and_a_figure_an_image(sandbox):
-    table = sandbox.execute("import pandas as pd; pd.DataFrame({'a': [1]})").outputs[0]["data"]
-    assert "<table" in table["text/html"]
-    assert "<style" not in table["text/html"]
-    figure = sandbox.execute("import matplotlib.pyplot as plt; _ = plt.plot([1, 2])").outputs[-1]["data"]
-    assert figure["image/png"].startswith("iVBOR")
-
-
-def test_an_update_changes_its_own_output_only(sandbox):
-    seen = sandbox.execute("h = display(1, display_id='x'); display(2); h.update(3)")
-    assert [o["data"]["text/plain"] for o in seen.outputs] == ["3", "2"]
-    assert sandbox.execute("h.update(4)").outputs == []
-
-
-def test_clear_output_forgets_what_was_shown(sandbox):
-    seen = sandbox.execute("from IPython.display import clear_output\nprint(1); clear_output(wait=True); print(2)")
-    assert seen.text == "2\n"
-
-
-def test_output_streams_while_code_runs(sandbox):
-    texts = [seen.text for seen in sandbox.stream("import time\nfor i in range(4): print(i); time.sleep(0.15)")]
-    assert len(set(texts)) >= 3
-    assert texts[-1] == "0\n1\n2\n3\n"
 
 
 def test_input_is_refused_in_words(sandbox):
@@ -100,13 +68,6 @@ def test_new_names_are_described(sandbox):
     assert names["n"] == "int 3"
     assert "(2, 1)" in names["df"] and "'a'" in names["df"]
     assert "_hidden" not in names
-
-
-def test_an_error_names_the_users_frames(sandbox):
-    sandbox.execute("def half(x):\n    return 1 / x")
-    error = sandbox.execute("a = 1\nhalf(0)").error
-    assert (error.ename, error.evalue) == ("ZeroDivisionError", "division by zero")
-    assert [(f.line, f.function, f.source) for f in error.frames] == [(2, "", "half(0)"), (2, "half", "return 1 / x")]
 
 
 def test_a_syntax_error_has_its_line(sandbox):
@@ -129,28 +90,20 @@ def test_whatever_code_raises_is_a_value(sandbox, code):
 @pytest.mark.parametrize(
     ("code", "ename"),
     [
-        ("import os; os._exit(3)", "Crashed"),
         ("import ctypes; ctypes.string_at(0)", "Crashed"),
-        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "Crashed"),
         ("import os; os.kill(os.getpid(), 40)", "Crashed"),
-        ("while True: pass", "TimedOut"),
-        ("import time; time.sleep(60)", "TimedOut"),
-        ("!sleep 60", "TimedOut"),
         ("import asyncio; await asyncio.sleep(60)", "TimedOut"),
-        ("while True:\n    try:\n        while True: pass\n    except KeyboardInterrupt: pass", "TimedOut"),
-        ("while True: print('x' * 1000)", "OutputLimit"),
         ("import os\nwhile True: os.write(1, b'x' * 4096)", "OutputLimit"),
-        ("import os\nwhile True: os.fork()", "ProcessLimit"),
     ],
 )
 def test_a_bad_end_has_a_name_and_leaves_the_state_before(sandbox, code, ename):
     sandbox.execute("kept = [1]")
     started = time.monotonic()
-    assert ends(sandbox, "kept.append(2)\n" + code if not code.startswith("!") else code) == ename
+    assert ends(sandbox, "kept.append(2)\n" + code) == ename
     assert time.monotonic() - started < 3 + 3
     seen = sandbox.execute("kept")
     assert seen.text in ("[1]\n", "[1, 2]\n")  # the second where the process lives on
-    if ename in ("Crashed", "ProcessLimit"):
+    if ename == "Crashed":
         assert seen.text == "[1]\n"
 
 
@@ -166,8 +119,6 @@ def test_memory_that_no_limit_of_one_process_counts_is_watched(tmp_path):
 @pytest.mark.parametrize(
     ("code", "note"),
     [
-        ("bytearray(2**30)", "memory limit is 512 MiB"),
-        ("f = open('/tmp/full', 'wb')\nwhile True: f.write(bytes(2**20))", "disk limit is 64 MiB"),
         ("f = open('full', 'wb')\nwhile True: f.write(bytes(2**20))", "disk limit is 64 MiB"),
         ("import threading, time\nwhile True: threading.Thread(target=time.sleep, args=(9,)).start()", "64 processes"),
     ],
@@ -176,12 +127,6 @@ def test_a_limit_that_raises_is_explained(sandbox, code, note):
     seen = sandbox.execute(code)
     assert seen.error is not None
     assert any(note in sentence for sentence in seen.notes), seen
-
-
-def test_partial_output_is_kept_on_a_time_out(sandbox):
-    seen = sandbox.execute("print('before')\nwhile True: pass")
-    assert seen.text.startswith("before\n")
-    assert seen.error.ename == "TimedOut"
 
 
 def test_a_fork_made_by_the_code_does_not_speak_for_it(sandbox):
@@ -250,13 +195,6 @@ def test_a_sigint_to_the_whole_process_group_ends_no_sandbox(sandbox):
     assert sandbox.execute("x").text == "1\n"
 
 
-def test_leaving_a_stream_early_leaves_nothing(sandbox):
-    sandbox.execute("x = 1")
-    for _ in sandbox.stream("x = 2\nimport time\nprint('go', flush=True)\ntime.sleep(60)"):
-        break
-    assert sandbox.execute("x").text == "1\n"
-
-
 def test_an_interrupt_at_the_end_does_not_hit_the_next_cell(sandbox):
     for wait in (0.001, 0.003, 0.005, 0.008, 0.012):
         timer = threading.Timer(wait, sandbox.interrupt)
@@ -269,41 +207,6 @@ def test_an_interrupt_at_the_end_does_not_hit_the_next_cell(sandbox):
 # -- checkpoints ---------------------------------------------------------------------------------------
 
 
-def test_rollback_restores_variables_in_place_changes_included(sandbox):
-    sandbox.execute("import pandas as pd\ndf = pd.DataFrame({'a': [1, 2]}); items = [1]")
-    here = sandbox.checkpoint()
-    sandbox.execute("df['a'] = 0; items.append(2); new = 1; import os; os.environ['X'] = '1'; os.chdir('/tmp'); 1/0")
-    sandbox.rollback(here)
-    seen = sandbox.execute(
-        "import os\nprint(list(df.a), items, 'new' in dir(), os.environ.get('X'), os.getcwd() != '/tmp')"
-    )
-    assert seen.text == "[1, 2] [1] False None True\n"
-    here.drop()
-
-
-def test_a_checkpoint_serves_many_times_and_until_it_is_dropped(sandbox):
-    sandbox.execute("x = 0")
-    here = sandbox.checkpoint()
-    for turn in range(5):
-        sandbox.execute(f"x = {turn} + 1")
-        sandbox.rollback(here)
-        assert sandbox.execute("x").text == "0\n"
-    here.drop()
-    here.drop()
-    with pytest.raises(ValueError, match="dropped"):
-        sandbox.rollback(here)
-
-
-def test_checkpoints_nest(sandbox):
-    points = []
-    for value in range(4):
-        sandbox.execute(f"x = {value}")
-        points.append(sandbox.checkpoint())
-    for value in (2, 0, 3, 1):
-        sandbox.rollback(points[value])
-        assert sandbox.execute("x").text == f"{value}\n"
-
-
 def test_rollback_ends_daemons_of_the_attempt(sandbox):
     here = sandbox.checkpoint()
     sandbox.execute(
@@ -313,35 +216,6 @@ def test_rollback_ends_daemons_of_the_attempt(sandbox):
     assert "sh" in names(sandbox)
     sandbox.rollback(here)
     assert {"sleep", "sh"}.isdisjoint(names(sandbox))
-
-
-def test_reset_is_pristine_and_checkpoints_survive_it(sandbox):
-    sandbox.execute("x = 5")
-    here = sandbox.checkpoint()
-    sandbox.reset()
-    assert ends(sandbox, "x") == "NameError"
-    sandbox.rollback(here)
-    assert sandbox.execute("x").text == "5\n"
-
-
-def test_a_rehearsal_leaves_the_live_state_alone(sandbox):
-    sandbox.execute("x = 1")
-    here = sandbox.checkpoint()
-    sandbox.execute("x = 2")
-    seen = sandbox.rehearse(here, ["y = x + 10", "y", "1/0", "never"])
-    assert [s.error and s.error.ename for s in seen] == [None, None, "ZeroDivisionError"]
-    assert seen[1].text == "11\n"
-    assert sandbox.execute("print(x, 'y' in dir())").text == "2 False\n"
-
-
-def test_a_candidate_can_be_made_the_state(sandbox):
-    sandbox.execute("x = 1")
-    here = sandbox.checkpoint()
-    found = sandbox.candidates(here, ["x += 1", "import os; os._exit(1)", "x += 2"])
-    assert [c.observation.error and c.observation.error.ename for c in found] == [None, "Crashed", None]
-    assert sandbox.execute("x").text == "1\n"
-    sandbox.rollback(found[2].checkpoint)
-    assert sandbox.execute("x").text == "3\n"
 
 
 def test_a_lost_checkpoint_is_rebuilt_by_running_the_code_again(sandbox):
@@ -392,26 +266,6 @@ def test_random_sequences_of_work_and_rollback_agree_with_a_model(sandbox):
 # -- values --------------------------------------------------------------------------------------------
 
 
-def test_values_are_copies(sandbox):
-    import numpy as np
-    import pandas as pd
-
-    frame, array, nested = pd.DataFrame({"a": [1, 2], "s": ["x", "y"]}), np.arange(5), {"k": [1, {2}]}
-    values = {"frame": frame, "array": array, "nested": nested}
-    seen = sandbox.execute(
-        "frame.loc[0, 'a'] = 9; array += 1; nested['k'].append(3); print(frame.a.sum(), array.sum())", values
-    )
-    assert seen.text == "11 15\n"
-    assert list(frame.a) == [1, 2] and array.sum() == 10 and nested == {"k": [1, {2}]}
-
-
-def test_a_value_that_cannot_be_copied_is_named(sandbox):
-    with pytest.raises(NotPlainData, match="'lock' was not passed"):
-        sandbox.put("lock", threading.Lock())
-    with pytest.raises(NotPlainData, match="not a name"):
-        sandbox.put("a b", 1)
-
-
 def test_values_come_back_with_a_rollback_by_replay(sandbox):
     sandbox.put("v", [1, 2])
     here = sandbox.checkpoint()
@@ -421,32 +275,7 @@ def test_values_come_back_with_a_rollback_by_replay(sandbox):
     assert sandbox.execute("v").text == "[1, 2]\n"
 
 
-# -- use by several ------------------------------------------------------------------------------------
-
-
-def test_threads_wait_for_each_other(sandbox):
-    sandbox.execute("n = 0")
-    threads = [threading.Thread(target=sandbox.execute, args=("n += 1",)) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sandbox.execute("n").text == "8\n"
-
-
-def test_use_within_its_own_stream_is_refused(sandbox):
-    stream = sandbox.stream("print(1)\nimport time; time.sleep(0.3)")
-    next(stream)
-    with pytest.raises(RuntimeError, match="is executing"):
-        sandbox.checkpoint()
-    list(stream)
-
-
-def test_two_sandboxes_do_not_see_each_other(sandbox, tmp_path):
-    with Sandbox(SandboxPolicy(workspace=tmp_path)) as other:
-        sandbox.execute("x = 1; open('/tmp/mine', 'w').write('1')")
-        assert ends(other, "x") == "NameError"
-        assert other.execute("import os; os.path.exists('/tmp/mine')").text == "False\n"
+# -- its end -------------------------------------------------------------------------------------------
 
 
 def test_a_closed_sandbox_says_so(tmp_path):
@@ -480,7 +309,7 @@ def test_many_attempts_leave_no_descriptors_and_no_processes(sandbox):
     attempt()
     attempt()  # the first one started from the pristine state, which needs no copy
     before = count()
-    for _ in range(100):
+    for _ in range(40):
         attempt()
     after = count()  # copies that were just dropped may not have been cleared away yet
     assert after[0] <= before[0] + 12
