@@ -14,6 +14,7 @@ import json
 import socket
 import threading
 import uuid
+import weakref
 from collections.abc import Coroutine, Sequence
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass
@@ -82,7 +83,9 @@ class Channels:
         if self._socket.selected_subprotocol != PROTOCOL:
             _loop().call_soon_threadsafe(self._socket.close)
             raise Lost(f"it does not speak {PROTOCOL}; it must be Jupyter Server 2 or newer")
-        self._listening = asyncio.run_coroutine_threadsafe(_listen(self._socket, self._arrived), _loop())
+        listening = asyncio.run_coroutine_threadsafe(_listen(self._socket, self._arrived), _loop())
+        # also where nobody closes it: a sandbox that is forgotten takes its connection with it
+        self._end = weakref.finalize(self, _end, listening, self._socket)
 
     def send(self, kind: str, content: dict[str, Any], buffers: Sequence[bytes | memoryview] = ()) -> None:
         """Send a message on the shell channel; raises Lost."""
@@ -120,10 +123,9 @@ class Channels:
 
     def close(self) -> None:
         """End the connection."""
-        self._listening.cancel()
         if self._next is not None:
             self._next.cancel()
-        _loop().call_soon_threadsafe(self._socket.close)
+        self._end()
 
 
 @functools.cache
@@ -192,6 +194,11 @@ async def _listen(connection: Any, arrived: asyncio.Queue[Told | Exception]) -> 
         await arrived.put(error)
     except OSError as error:
         await arrived.put(Lost(gate.bare(str(error) or type(error).__name__, 200)))
+
+
+def _end(listening: Future[None], connection: Any) -> None:
+    listening.cancel()
+    _loop().call_soon_threadsafe(connection.close)
 
 
 def _acknowledge(connection: Any) -> None:
