@@ -281,7 +281,7 @@ def test_ctrl_c_stops_within_seconds_and_says_what_it_left(folder, where):
             os.killpg(process.pid, signal.SIGINT)
             rest = process.stderr.read()
         assert process.returncode == 130
-        assert time.monotonic() - begin < 5
+        assert time.monotonic() - begin < 20  # of the 60 that it would take
     assert "Stopped by the user" in rest and "Written: x.solved.ipynb" in rest and "Traceback" not in rest
     assert "kept = 1" in (folder / "x.solved.ipynb").read_text()
 
