@@ -19,6 +19,7 @@ from jupyter_codeagent.models import get_model
 from jupyter_codeagent.sandbox import Sandbox, SandboxPolicy
 from jupyter_codeagent.sandbox.pool import pool
 from jupyter_codeagent.sandbox.workspace import too_wide
+from jupyter_codeagent.surroundings import note
 from jupyter_codeagent.trajectory import Check, Trajectory
 from jupyter_codeagent.variables import literal
 
@@ -201,6 +202,7 @@ def prepared(
     with nullcontext(sandbox) if sandbox is not None else pool().take(policy) as used:
         yield _agent(chosen, used, variables or {}, trajectory), trajectory
     trajectory.accept()
+    note(trajectory, folder)
 
 
 def _chosen(model: str | Model | Callable[[], Model] | None, folder: Path | None) -> Model:

@@ -66,7 +66,7 @@ def packages_of(cells: Iterable[str], imported: Iterable[str] = (), folder: Path
     written, seen = _modules(cells, folder), _known(imported, folder)
     roots = set(_owners(written)) if written else set()
     if seen:
-        roots |= set(_owners(seen)) - _closed(OWN)
+        roots |= set(_owners(seen)) - _own(_folders())
     for name in sorted(_closed(roots)):
         distribution = _installed(name)
         if distribution is not None and (told := _told(distribution)):
@@ -79,6 +79,18 @@ def local_modules(cells: Iterable[str], imported: Iterable[str], folder: Path) -
     names = {name.partition(".")[0] for cell in cells for name in _imports(cell)}
     names |= {name.partition(".")[0] for name in _valid(imported)}
     return sorted(name for name in names if _lies_in(name, folder))
+
+
+def sound(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return what of an environment makes sense: one that was read from a file may hold anything."""
+    python = environment.get("python", "")
+    told = {"python": python} if isinstance(python, str) and _VERSION.fullmatch(python) else {}
+    return {**told, **{name: environment[name] for name, _, _ in _entries(environment)}}
+
+
+def sound_modules(modules: Iterable[str]) -> list[str]:
+    """Return those of `modules` that can be names of modules, in order."""
+    return sorted(set(_valid(modules)))[:MOST]
 
 
 def imported_here() -> list[str]:
@@ -214,7 +226,7 @@ def _owners(names: Iterable[str]) -> Iterator[str]:
     by_root: dict[str, set[str]] = {}
     for name in names:
         by_root.setdefault(name.partition(".")[0], set()).add(name)
-    holders = _holders()
+    holders = _holders(_folders())
     for root, dotted in by_root.items():
         owners = sorted({canonicalize_name(owner) for owner in holders.get(root, ())})
         if not owners and _installed(canonicalize_name(root)) is not None:
@@ -231,21 +243,28 @@ def _holds(owner: str, dotted: set[str]) -> bool:
     return any(f"{path}.py" in files or f"{path}/__init__.py" in files for path in paths)
 
 
-def _holders() -> Mapping[str, list[str]]:
-    """Return the distributions that hold each importable name; read anew when a folder of packages has changed."""
-    return _holders_of(tuple((path, _changed(path)) for path in sys.path))
+def _folders() -> tuple[tuple[str, int], ...]:
+    """Return where packages are installed, with the moments of the last changes: what was read there may be kept."""
+    return tuple((path, _changed(path)) for path in sys.path if path)
 
 
 def _changed(path: str) -> int:
     try:
-        return os.stat(path or ".").st_mtime_ns  # noqa: PTH116 - an entry may be an archive, or nothing
+        return os.stat(path).st_mtime_ns  # noqa: PTH116 - an entry may be an archive, or nothing
     except OSError:
         return 0
 
 
 @functools.lru_cache(maxsize=1)
-def _holders_of(_: tuple[tuple[str, int], ...]) -> Mapping[str, list[str]]:
+def _holders(_: tuple[tuple[str, int], ...]) -> Mapping[str, list[str]]:
+    """Return the distributions that hold each name that can be imported."""
     return metadata.packages_distributions()
+
+
+@functools.lru_cache(maxsize=1)
+def _own(_: tuple[tuple[str, int], ...]) -> set[str]:
+    """Return the distributions that this package and a kernel bring."""
+    return _closed(OWN)
 
 
 def _installed(name: str) -> metadata.Distribution | None:

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from jupyter_codeagent.tabular import COLUMNS, Table, table_of
+from jupyter_codeagent.trajectory import Input
 
 MOST = 1000  # inputs of a record that are looked at
 NAMED = 10  # columns that a sentence names
@@ -35,29 +36,39 @@ class State:
     detail: str
 
 
-def fingerprint(path: Path) -> dict[str, Any]:
-    """Return what a record says of the file `path`.
-
-    Returns
-    -------
-    dict
-        ``size`` in bytes, ``blake2b`` (16 bytes, hexadecimal), and of a table that can be read ``columns``, the type of
-        each by name, and ``rows`` where they were counted.
+def input_of(name: str, folder: Path) -> Input:
+    """Return the file `name` of `folder` as an input, with its columns and rows if it is a table that can be read.
 
     Raises
     ------
     OSError
         If it cannot be read or is no regular file.
     """
-    size, digest = _hashed(path)
-    return {"size": size, "blake2b": digest, **told_of(table_of(path))}
+    with _opened(folder / name) as file:
+        size, digest = os.fstat(file.fileno()).st_size, _digest(file)
+    table = table_of(folder / name) or Table(None, ())
+    return Input(name, size, digest, table.rows, table.columns)
 
 
-def told_of(table: Table | None) -> dict[str, Any]:
-    """Return what a record says of a table; nothing where there is none."""
-    if table is None:
-        return {}
-    return {**({} if table.rows is None else {"rows": table.rows}), "columns": dict(table.columns)}
+def entry(given: Input) -> dict[str, Any]:
+    """Return what a record says of an input.
+
+    Returns
+    -------
+    dict
+        ``name``, ``size`` in bytes, ``blake2b`` (16 bytes, hexadecimal), and of a table ``columns``, the type of each
+        by name, and ``rows`` where they were counted.
+    """
+    told: dict[str, Any] = {"name": _sendable(given.name), "size": given.size, "blake2b": given.digest}
+    if given.rows is not None:
+        told["rows"] = given.rows
+    if columns := [pair for pair in given.columns[:COLUMNS] if len(pair) == 2]:
+        told["columns"] = {_sendable(name): _sendable(kind) for name, kind in columns}
+    return told
+
+
+def _sendable(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()
 
 
 def states(record: object, folder: Path) -> tuple[State, ...]:
@@ -72,9 +83,9 @@ def states(record: object, folder: Path) -> tuple[State, ...]:
         The notebook's folder.
     """
     listed = record.get("inputs") if isinstance(record, dict) else None
-    entries = listed[:MOST] if isinstance(listed, list) else []
+    given = listed[:MOST] if isinstance(listed, list) else []
     root = folder.resolve()
-    return tuple(_state(entry, root) for entry in entries if isinstance(entry, dict) and _below(entry.get("name")))
+    return tuple(_state(each, root) for each in given if isinstance(each, dict) and _below(each.get("name")))
 
 
 def _below(name: object) -> bool:
@@ -83,15 +94,15 @@ def _below(name: object) -> bool:
     return not PurePosixPath(name).is_absolute() and ".." not in PurePosixPath(name).parts
 
 
-def _state(entry: Mapping[str, Any], folder: Path) -> State:
-    name = entry["name"]
+def _state(before: Mapping[str, Any], folder: Path) -> State:
+    name = before["name"]
     path, said = folder / name, shown(name)
     try:
         if not path.resolve().is_relative_to(folder):
             return State(
                 name, "missing", f"The input {said} is a link that leads out of the folder: copy the file there."
             )
-        now = _looked_at(path, entry)
+        now = _looked_at(name, folder, before)
     except (FileNotFoundError, NotADirectoryError):
         return State(name, "missing", f"The input {said} is missing: put it where it was, relative to the notebook.")
     except (OSError, RuntimeError) as error:  # a RuntimeError: links that lead in a circle
@@ -99,21 +110,18 @@ def _state(entry: Mapping[str, Any], folder: Path) -> State:
         return State(name, "missing", f"The input {said} cannot be read: {reason}.")
     if now is None:
         return State(name, "same", f"The input {said} is as it was recorded.")
-    return State(name, "changed", f"The input {said} has changed since it was recorded: {'; '.join(_how(entry, now))}.")
+    how = "; ".join(_how(before, now))
+    return State(name, "changed", f"The input {said} has changed since it was recorded: {how}.")
 
 
-def _looked_at(path: Path, entry: Mapping[str, Any]) -> dict[str, Any] | None:
+def _looked_at(name: str, folder: Path, before: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return how a file is now, or None where it is as recorded."""
-    size = entry.get("size")
-    with _opened(path) as file:
+    size = before.get("size")
+    with _opened(folder / name) as file:
         now = os.fstat(file.fileno()).st_size
-        same = type(size) is int and now == size and _digest(file) == entry.get("blake2b")
-    return None if same else {"size": now, **told_of(table_of(path))}
-
-
-def _hashed(path: Path) -> tuple[int, str]:
-    with _opened(path) as file:
-        return os.fstat(file.fileno()).st_size, _digest(file)
+        if type(size) is int and now == size and _digest(file) == before.get("blake2b"):
+            return None
+    return entry(input_of(name, folder))
 
 
 def _opened(path: Path) -> Any:

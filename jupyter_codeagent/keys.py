@@ -9,6 +9,7 @@ _NAME = re.compile(
     r"(?i)(api_?key|access_?key|private_?key|secret|passw(or)?d|passphrase|credential|auth_?token|access_?token|bearer)"
     r"|(^|_)(token|pwd)$"
 )
+_FOLDERS = ("PWD", "OLDPWD")  # where a shell is
 _WEAK_NAME = re.compile(r"(?i)(^|_)(keys?|tokens?|auth)(_|\d|$)")
 _VALUE = re.compile(
     r"sk-[A-Za-z0-9_-]{16,}"
@@ -69,12 +70,13 @@ class Keys:
     """
 
     def __init__(self, environ: Mapping[str, str]) -> None:
-        known = {v for name, v in environ.items() if len(v) >= 8 and (_NAME.search(name) or name.endswith("_KEY"))}
+        speaking = {n: v for n, v in environ.items() if n not in _FOLDERS and len(v) >= 8}
+        known = {v for name, v in speaking.items() if _NAME.search(name) or name.endswith("_KEY")}
         known_pattern = "|".join(re.escape(v) for v in sorted(known, key=len, reverse=True))
         self._text = re.compile(f"{_VALUE.pattern}|{known_pattern}" if known_pattern else _VALUE.pattern)
         self._value = re.compile(_VALUE.pattern.encode())
         self._known = [v.encode() for v in known]
-        self._secrets = {v: name for name, v in environ.items() if v in known}
+        self._secrets = {v: name for name, v in speaking.items() if v in known}
 
     def named(self, name: str, value: object = "") -> bool:
         """Tell whether a variable is a key, by its name and the form of its value."""

@@ -25,8 +25,13 @@ def locality(lang: str = INSIDE) -> dict[str, str]:
     dict
         ``timezone``, a name of the IANA database, where it is known, and ``lang``, where it is a common one.
     """
-    found = {"timezone": timezone(), "lang": lang if _LANG.fullmatch(lang) else ""}
-    return {name: value for name, value in found.items() if value}
+    return sound_locality({"timezone": timezone(), "lang": lang})
+
+
+def sound_locality(told: object) -> dict[str, str]:
+    """Return what makes sense of what a record, which may hold anything, says of time zone and locale."""
+    zone, lang = _named({"locale": told})
+    return {name: value for name, value in {"timezone": zone, "lang": lang}.items() if value}
 
 
 def timezone() -> str:

@@ -9,7 +9,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from jupyter_codeagent.environment import packages_of
+from jupyter_codeagent.environment import packages_of, sound, sound_modules
+from jupyter_codeagent.fingerprint import entry
+from jupyter_codeagent.locality import sound_locality
+from jupyter_codeagent.mentioned import seeds
 from jupyter_codeagent.trajectory import Attempt, Observation, Output, Trajectory, Usage, code_hash
 
 KEY = "jupyter_codeagent"  # the name of our part of the metadata
@@ -57,19 +60,29 @@ def notebook_record(trajectory: Trajectory) -> dict[str, Any]:
         "cost": _cost(trajectory.usage),
         **({"date": _moment(trajectory.ended)} if trajectory.ended > 0 else {}),
         "checks": [{"check": _clean(v.check), "passed": v.passed} for v in verdicts],
-        "inputs": [
-            {"name": _clean(i.name), "size": i.size, "blake2b": i.digest}
-            for i in trajectory.inputs
-            if _relative(i.name)
-        ],
+        "inputs": [entry(i) for i in (*trajectory.inputs, *trajectory.reads) if _relative(i.name)],
         "variables": [_clean(name) for name, literal in trajectory.variables.items() if not literal],
-        "environment": packages_of(accepted_code(a) for a in trajectory.kept),
+        **_surroundings(trajectory),
     }
 
 
 def _moment(seconds: float) -> str:
     """Return a time in seconds since 1970 as ISO 8601 in UTC."""
     return datetime.fromtimestamp(min(seconds, _LATEST), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _surroundings(trajectory: Trajectory) -> dict[str, Any]:
+    """Return what a record says of packages, modules, time zone, locale and seeds."""
+    codes = [accepted_code(a) for a in trajectory.kept]
+    environment = sound(trajectory.environment)
+    if not environment or any(a.taken is not None for a in trajectory.kept):  # what the user wrote may import more
+        folder = Path(trajectory.folder) if trajectory.folder else None
+        environment = {**packages_of(codes, folder=folder), **environment}
+    more = {"modules": sound_modules(trajectory.modules), "locale": sound_locality(trajectory.locale)}
+    return {
+        "environment": environment,
+        **{name: told for name, told in {**more, "seeds": [_clean(s) for s in seeds(codes)]}.items() if told},
+    }
 
 
 def merged_record(trajectories: Sequence[Trajectory]) -> dict[str, Any]:
@@ -87,6 +100,11 @@ def merged_record(trajectories: Sequence[Trajectory]) -> dict[str, Any]:
         "inputs": list({i["name"]: i for r in records for i in r["inputs"]}.values()),
         "variables": list(dict.fromkeys(name for r in records for name in r["variables"])),
         "environment": {name: version for r in records for name, version in r["environment"].items()},
+        **{
+            name: list(dict.fromkeys(told for r in records for told in r.get(name, ())))
+            for name in ("modules", "seeds")
+            if any(name in r for r in records)
+        },
     }
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from jupyter_codeagent.environment import requirements
 from jupyter_codeagent.errors import NotebookError
+from jupyter_codeagent.fingerprint import entry
 from jupyter_codeagent.keys import Keys
 from jupyter_codeagent.notebook import (
     KEY,
@@ -115,10 +117,10 @@ def made_relative(cells: Sequence[Any], folders: Folders, inputs: Sequence[str],
 def relative_inputs(trajectory: Trajectory, folders: Folders) -> list[dict[str, Any]]:
     """Return the record of a task's files, named from the notebook's folder; those outside of it are left out."""
     found = []
-    for file in trajectory.inputs:
+    for file in (*trajectory.inputs, *trajectory.reads):
         name = folders.relative(file.name)
         if name != ".." and not name.startswith("../"):
-            found.append({"name": name.encode("utf-8", "replace").decode(), "size": file.size, "blake2b": file.digest})
+            found.append(entry(replace(file, name=name)))
     return found
 
 
@@ -133,7 +135,8 @@ def store(notebook: Any, path: str | Path, overwrite: bool = False) -> Path:
     path = Path(path)
     unique_ids(notebook.cells)
     refuse_keys(notebook, Keys(os.environ), named(path))
-    pins = requirements(notebook.metadata[KEY].get("environment", {}))
+    record = notebook.metadata[KEY]
+    pins = requirements(record.get("environment", {}), record.get("modules", ()))
     return write_notebook(notebook, path, overwrite, beside={requirements_path(path): pins})
 
 

@@ -29,6 +29,7 @@ from jupyter_codeagent.passing import Passing
 from jupyter_codeagent.records import Place, Record
 from jupyter_codeagent.review import Reviewed
 from jupyter_codeagent.showing import Views
+from jupyter_codeagent.surroundings import note
 from jupyter_codeagent.taking import take
 from jupyter_codeagent.terminal import TerminalView
 from jupyter_codeagent.trajectory import Trajectory, code_hash
@@ -163,6 +164,7 @@ class Solving:
             try:
                 self._solve(model, checked, trajectory, view.show)
                 trajectory.variables = sandbox.literals()
+                note(trajectory, order.folder)
             except BaseException as error:  # a task must not seem to run for ever
                 trajectory.stopped = trajectory.stopped or isinstance(error, KeyboardInterrupt)
                 trajectory.failure = trajectory.failure or f"The task failed ({type(error).__name__}: {error})."
@@ -258,6 +260,7 @@ class Solving:
                 sandbox = self._prepared(order)
                 self._solve(Stoppable(model, job.stopping), sandbox, trajectory, show, job.stopping)
                 trajectory.variables = sandbox.literals()
+                note(trajectory, order.folder)
         except KeyboardInterrupt:
             pass  # it is being stopped
         except CodeAgentError as error:

@@ -139,6 +139,9 @@ class Observation:
         Sentences of the supervisor: what was cut, which process was ended, what was passed in.
     names : dict of str to str
         Top-level names that the code created or changed, each with a short description.
+    modules : tuple of str
+        Modules of packages that were imported since the execution before, by the names of the packages; of packages
+        that share a namespace, by those of their parts. Hostile: names, and no more.
     """
 
     outputs: list[Output] = field(default_factory=list)
@@ -146,6 +149,7 @@ class Observation:
     duration: float = 0.0
     notes: tuple[str, ...] = ()
     names: dict[str, str] = field(default_factory=dict)
+    modules: tuple[str, ...] = ()
 
     @property
     def text(self) -> str:
@@ -297,11 +301,28 @@ class Answer:
 
 @dataclass(frozen=True)
 class Input:
-    """A file that a task was given: its name as the code sees it, its size in bytes, its blake2b hash (hexadecimal)."""
+    """A file that a task was given, or that its code reads.
+
+    Parameters
+    ----------
+    name : str
+        As the code sees it.
+    size : int
+        Bytes.
+    digest : str
+        Its blake2b hash, hexadecimal.
+    rows : int or None
+        Of a table whose rows were counted.
+    columns : tuple of (str, str)
+        Of a table that could be read: name and type of each column.
+    """
 
     name: str
     size: int
     digest: str
+    # what follows is told by the hash, and is not known of every record
+    rows: int | None = field(default=None, compare=False)
+    columns: tuple[tuple[str, str], ...] = field(default=(), compare=False)
 
 
 @dataclass
@@ -342,6 +363,14 @@ class Trajectory:
         When it ended, in seconds since 1970; 0 while it has not, or where that is not known.
     folder : str
         The folder that names of files are relative to, on this machine; it is in no record.
+    environment : dict of str to str
+        Versions of Python and of the packages that the kept code needs, by name, when the task ended.
+    modules : tuple of str
+        Modules of the working folder that it imports.
+    reads : tuple of Input
+        Further files that it reads, as they were then.
+    locale : dict of str to str
+        The time zone and the locale that it met, as a notebook's record has them.
     """
 
     task: str
@@ -367,6 +396,10 @@ class Trajectory:
     spent: Usage = Usage()
     ended: float = 0.0
     folder: str = ""
+    environment: dict[str, str] = field(default_factory=dict)
+    modules: tuple[str, ...] = ()
+    reads: tuple[Input, ...] = ()
+    locale: dict[str, str] = field(default_factory=dict)
 
     @property
     def growing(self) -> list[Attempt]:

@@ -30,7 +30,7 @@ MOST_BYTES = 128 * 2**20  # of a file
 MOST_LINES = 20_000
 
 _ENTRIES = ("attempts", "answers")
-_ENDING = ("stopped", "failure", "duration", "spent")
+_ENDING = ("stopped", "failure", "duration", "spent", "environment", "modules", "reads", "locale")
 
 
 @dataclass(frozen=True)

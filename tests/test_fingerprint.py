@@ -9,8 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jupyter_codeagent.fingerprint import fingerprint, states
+from jupyter_codeagent.fingerprint import entry, input_of, states
 from jupyter_codeagent.tabular import table_of
+
+
+def fingerprint(path):
+    told = entry(input_of(path.name, path.parent))
+    del told["name"]
+    return told
+
 
 CSV = 'id,name,price,day,ok,none\r\n1,"a\nb",1.5,2026-01-02,true,\r\n\r\n2,c,NaN,2026-01-03 10:00,False,NA\r\n'
 

@@ -347,7 +347,7 @@ def _spoken(seen: Observation) -> Observation:
         output if output.get("traceback", True) else {**output, "traceback": _lines(output["ename"], output["evalue"])}
         for output in seen.outputs
     ]
-    return Observation(outputs, seen.error, seen.duration, seen.notes, seen.names)
+    return replace(seen, outputs=outputs)
 
 
 def _lines(ename: str, evalue: str) -> list[str]:

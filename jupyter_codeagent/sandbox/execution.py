@@ -71,6 +71,7 @@ class Execution:
         self.signals: list[float] = []  # when to interrupt again, and last when to kill
         self.error: CodeError | None = None
         self.names: dict[str, str] = {}
+        self.modules: tuple[str, ...] = ()
         self.notes: list[str] = []
         self.over = self.died = self.fresh = False
         self.killed = self.halted = False  # a signal ended the process, or had it halt, and none of ours
@@ -233,7 +234,7 @@ class Execution:
             while self.received <= self.policy.output and self.pipe(fd, name):
                 pass
         self.error = gate.error(message.get("error"))
-        self.names = gate.names(message.get("names"))
+        self.names, self.modules = gate.names(message.get("names")), gate.modules(message.get("modules"))
         if self.reason:  # also where the code did not notice: a shell command swallows the interrupt
             self.error = CodeError(self.reason, self.sentence(), frames=self.error.frames if self.error else ())
         if self.error:
@@ -299,7 +300,8 @@ class Execution:
             notes.append(WIDGETS)
         if self.late:
             notes.append(f"{self.late:,} bytes of output by threads of earlier code were left out.")
-        return Observation(outputs, self.error, time.monotonic() - self.started, tuple(notes), self.names)
+        taken = time.monotonic() - self.started
+        return Observation(outputs, self.error, taken, tuple(notes), self.names, self.modules)
 
 
 def arrived(fds: Iterable[int]) -> set[int]:

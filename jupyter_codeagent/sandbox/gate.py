@@ -26,6 +26,7 @@ PIXELS = 50_000_000
 ALL_PIXELS = 250_000_000  # of the images of one execution together: each takes four bytes where it is shown
 IMAGES = 50
 NAMES = 40
+MODULES = 500
 PAGE = "page"  # in the metadata of an output that a terminal shows in its pager
 
 _NOT_COLOUR = re.compile(
@@ -33,6 +34,7 @@ _NOT_COLOUR = re.compile(
 )
 # also those that reorder text, with which a line can read as its opposite
 _CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+MODULE = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*){0,2}")
 _SURROGATES = re.compile(r"[\ud800-\udfff]")
 
 
@@ -155,6 +157,12 @@ def names(data: object) -> dict[str, str]:
         return {}
     pairs = [(bare(k, 100), bare(v, 400)) for k, v in list(data.items())[:NAMES]]
     return {k: v for k, v in pairs if k.isidentifier()}
+
+
+def modules(data: object) -> tuple[str, ...]:
+    """Return the names of the modules an execution imported."""
+    given = data[:MODULES] if isinstance(data, list) else []
+    return tuple(name for name in given if isinstance(name, str) and len(name) <= 100 and MODULE.fullmatch(name))
 
 
 def overwrite(text: str) -> str:

@@ -251,7 +251,8 @@ def _observation(data: dict[str, Any]) -> Observation:
     if collector.left_out:
         said.append(f"{collector.left_out} more outputs were left out.")
     seconds = number(data.get("duration"), 0, 10**9)
-    return Observation(passed, error, seconds, tuple(said), gate.names(data.get("names")))
+    names, modules = gate.names(data.get("names")), gate.modules(data.get("modules"))
+    return Observation(passed, error, seconds, tuple(said), names, modules)
 
 
 def _collect(collector: gate.Collector, output: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ that is thrown away, so that what it sets in motion (a property, a ``__dir__``) 
 from __future__ import annotations
 
 import reprlib
+import sys
 import types
 from collections.abc import Callable
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 MATCHES = 500  # completions at most
 TEXT = 2**18  # characters of one text
 VARIABLES = 500
+MODULES = 500
 LOOKS = 60  # variables whose text is looked at
 SHORT = reprlib.Repr()
 SHORT.maxstring = SHORT.maxother = 300
@@ -96,6 +98,29 @@ def variables(shell: Any, describe: Callable[[Any], str]) -> dict[str, Any]:
     own = [n for n in own if n not in left_out and not isinstance(space[n], types.ModuleType)][-VARIABLES:]
     looks = {name: look(space[name]) for name in own[-LOOKS:]}
     return {"variables": [[n, type(space[n]).__name__, describe(space[n]), looks.get(n, "")] for n in own]}
+
+
+def imported(loaded: set[str]) -> list[str]:
+    """Return the packages of which modules are imported that are not in `loaded`, and add those to it.
+
+    A package whose parts can be several distributions' (PEP 420) is told by its parts, down to the third name.
+    """
+    fresh = [name for name in list(sys.modules) if type(name) is str and name not in loaded]
+    found: dict[str, None] = {}
+    for name in fresh:
+        parts = name.split(".")[:3]
+        told = parts if shared(parts[0]) else parts[:1]
+        if parts[0] not in sys.stdlib_module_names and ".".join(told) not in loaded:
+            found[".".join(told)] = None
+    loaded.update(fresh)
+    return list(found)[:MODULES]
+
+
+def shared(name: str) -> bool:
+    """Tell whether a package has no file of its own."""
+    module = sys.modules.get(name)
+    space = vars(module) if type(module) is types.ModuleType else {"__file__": ""}
+    return space.get("__file__") is None and "__path__" in space
 
 
 def look(value: Any) -> str:

@@ -167,6 +167,7 @@ class Worker:
         self.executed = False  # this very process has run code
         self.earlier: set[int | None] = set()  # threads that were there before the cell
         self.copies: set[int] = set()  # the children that are forks of ours
+        self.loaded: set[str] = set()  # modules that were told of, or that are ours
 
     # -- the zygote -----------------------------------------------------------------------------
 
@@ -298,6 +299,7 @@ class Worker:
         self.streams = (Stream(self, b"o", 1), Stream(self, b"e", 2))
         sys.stdout, sys.stderr = self.streams
         self.practise("1")
+        self.loaded = set(sys.modules)
 
     def practise(self, code: str) -> None:
         """Run a cell for what it loads and caches, which every fork then has for nothing."""
@@ -311,6 +313,7 @@ class Worker:
     def warm_up(self) -> None:
         """Format a first error, which takes much longer than the next ones; only while nobody waits."""
         self.practise("1/0")
+        self.loaded = set(sys.modules)
         gc.freeze()
 
     # -- requests -------------------------------------------------------------------------------
@@ -419,13 +422,14 @@ class Worker:
         self.earlier = {thread.ident for thread in alive() if thread is not threading.main_thread()}
         before = {name: id(value) for name, value in self.shell.user_ns.items()}
         names: dict[str, str] = {}
+        modules: list[str] = []
         try:
             try:
                 signal.signal(signal.SIGINT, signal.default_int_handler)
                 leave_room(ROOM)
                 self.run(request)
                 leave_room(0)
-                names = self.changed(before)
+                names, modules = self.changed(before), questions.imported(self.loaded)
             finally:
                 signal.signal(signal.SIGINT, signal.SIG_IGN)
                 leave_room(0)
@@ -436,7 +440,7 @@ class Worker:
             sys.stdout.flush()
             sys.stderr.flush()
         sys.stdout, sys.stderr = self.streams
-        self.send({"op": "done", "error": self.caught, "names": names})
+        self.send({"op": "done", "error": self.caught, "names": names, "modules": modules})
 
     def reply(self, request: dict[str, Any]) -> None:
         """Answer a question about code."""
