@@ -36,6 +36,10 @@ def folder(tmp_path):
 # -- names ------------------------------------------------------------------------------------
 
 
+def test_the_folder_of_a_shell_is_no_key():
+    assert Keys({"PWD": "/home/me/project"}).kind("see /home/me/project") == ""
+
+
 def test_a_task_names_the_variables_that_stand_in_it():
     known = ["sales", "df", "my_frame", "plot", "a", "x", "total"]
     assert names_in("Plot sales by month, then clean df.", known) == ["sales", "df"]

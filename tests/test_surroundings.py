@@ -80,4 +80,5 @@ def test_a_trajectory_from_elsewhere_brings_nothing_odd_into_the_record(solved, 
 def test_a_trajectory_keeps_it_on_the_disk(solved, tmp_path):
     trajectory, _ = solved
     again = Trajectory.load(trajectory.save(tmp_path / "t.jsonl"))
-    assert replace(again, folder=trajectory.folder) == trajectory and again.inputs[0].columns == trajectory.inputs[0].columns
+    assert replace(again, folder=trajectory.folder) == trajectory
+    assert again.inputs[0].columns == trajectory.inputs[0].columns
