@@ -99,10 +99,7 @@ def _may_vary(number: int, findings: Findings) -> bool:
 
 
 def _stamped(report: Report, notebook: Any, write: bool) -> Report:
-    reasons = [f"Cell {d.cell}: {d.detail}" if d.cell else d.detail for d in report.cells]
-    if not report.executed:
-        reasons.append("There was nothing to execute in it.")
-    made = make(notebook, report.ok, reasons, tier=report.tier, executed=report.executed)
+    made = make(notebook, report.ok, report.reasons, tier=report.tier, executed=report.executed)
     problem = write_stamp(report.path, made) if write else ""
     return replace(report, stamp=made, notes=(*report.notes, *([problem] if problem else [])))
 

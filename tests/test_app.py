@@ -176,7 +176,7 @@ def test_verify_names_the_differences(folder):
     write_notebook(v4.new_notebook(cells=[cell]), folder / "n.ipynb")
     done = run(folder, "verify", "n.ipynb")
     assert done.returncode == 1
-    assert "cell 1: printed text differs: line 1 was '2' and is now '1'." in done.stdout
+    assert "Cell 1: the printed text differs: line 1 was '2' and is now '1'." in done.stdout
     told = json.loads(run(folder, "verify", "n.ipynb", "--json").stdout)
     assert told["ok"] is False and told["cells"][0]["cell"] == 1
 

@@ -15,10 +15,10 @@ def written(folder, *cells, metadata=None):
     return write_notebook(notebook, folder / "n.ipynb", overwrite=True)
 
 
-def code(source, *texts, result=None, error="", tags=()):
+def code(source, *texts, result=None, error="", said="", tags=()):
     outputs = [v4.new_output("stream", name="stdout", text=t) for t in texts]
     outputs += [v4.new_output("execute_result", data={"text/plain": result}, execution_count=1)] if result else []
-    outputs += [v4.new_output("error", ename=error, evalue="", traceback=[])] if error else []
+    outputs += [v4.new_output("error", ename=error, evalue=said, traceback=[])] if error else []
     return v4.new_code_cell(source, outputs=outputs, metadata={"tags": list(tags)} if tags else {})
 
 
@@ -52,8 +52,8 @@ def test_error_ends_the_run_and_says_what_was_not_run(tmp_path):
 
 
 def test_expected_error_is_no_difference(tmp_path):
-    path = written(tmp_path, code("1/0", error="ZeroDivisionError", tags=["raises-exception"]), code("2", result="2"))
-    assert verify_notebook(path).ok
+    failing = code("1/0", error="ZeroDivisionError", said="division by zero", tags=["raises-exception"])
+    assert verify_notebook(written(tmp_path, failing, code("2", result="2"))).ok
 
 
 def test_error_of_the_file_that_is_gone_is_a_difference(tmp_path):
@@ -82,13 +82,15 @@ def test_each_run_is_fresh_and_changes_nothing(tmp_path):
     assert path.read_bytes() == before and not (tmp_path / "made").exists()
 
 
-def test_pictures_are_compared_by_kind(tmp_path):
+def test_pictures_are_compared_by_their_pixels(tmp_path):
     draw = "%matplotlib inline\nimport matplotlib.pyplot as plt\nplt.plot([1, 2]);"
     cell = v4.new_code_cell(draw)
     png = {"image/png": "iVBORw0KGgo=", "text/plain": "<Figure size 640x480 with 1 Axes>"}
     cell.outputs = [v4.new_output("display_data", data=png)]
     report = verify_notebook(written(tmp_path, cell))
-    assert report.ok, str(report)
+    assert [d.detail for d in report.cells] == [
+        "output 1: the picture is another one, and could not be compared by its pixels."
+    ]
 
 
 def test_inputs_are_looked_at_below_the_folder_only(tmp_path):
