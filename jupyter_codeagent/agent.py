@@ -51,9 +51,14 @@ class Agent:
         return (attempt for attempt in self.watch(trajectory) if attempt.done and not attempt.undecided)
 
     def watch(self, trajectory: Trajectory) -> Generator[Attempt, None, None]:
-        """Do the same, yielding the attempt each time it has grown: while it is written, while it runs, when done."""
+        """Do the same, yielding the attempt each time it has grown: while it is written, while it runs, when done.
+
+        A trajectory that has attempts already, such as one from a file, goes on: what it kept is executed again first,
+        and an answer that had passed is judged again.
+        """
         start = self.sandbox.checkpoint()
         try:
+            yield from self.retrace(trajectory, start)
             while trajectory.status == "running":
                 attempts = yield from self.ask(trajectory)
                 if attempts[0].action.code is None:
@@ -74,6 +79,18 @@ class Agent:
             trajectory.ended = time.time()
             start.drop()
 
+    def retrace(self, trajectory: Trajectory, start: Checkpoint) -> Iterator[Attempt]:
+        """Bring the sandbox to where a trajectory is; code that fails now counts as failed, and is rolled back."""
+        failed: list[Verdict] = []
+        for attempt in trajectory.kept:
+            attempt.done, attempt.accepted, attempt.observation = False, False, None
+            yield from self.observe(attempt)
+            if attempt.observation is not None and (error := attempt.observation.error) is not None:
+                failed.append(Verdict(f"attempt {attempt.number} runs again", False, f"{error.ename}: {error.evalue}"))
+        if trajectory.answers and trajectory.answers[-1].passed:
+            answer = self.judge(trajectory, trajectory.answers.pop().action, start)
+            trajectory.answers.append(replace(answer, verdicts=(*failed, *answer.verdicts)))
+
     def ask(self, trajectory: Trajectory) -> Generator[Attempt, None, list[Attempt]]:
         """Have the model write the next attempt, or the candidates for it, or its answer."""
         if trajectory.candidates > 1:
@@ -86,6 +103,10 @@ class Agent:
     def execute(self, trajectory: Trajectory, attempt: Attempt) -> Iterator[Attempt]:
         """Execute the attempt's code; whatever does not end well is rolled back."""
         trajectory.attempts.append(attempt)
+        yield from self.observe(attempt)
+
+    def observe(self, attempt: Attempt) -> Iterator[Attempt]:
+        """Execute an attempt's code and put what came of it into the attempt."""
         before = self.sandbox.checkpoint()
         try:
             for attempt.observation in self.sandbox.stream(attempt.action.code or ""):  # noqa: B020 - its attribute grows

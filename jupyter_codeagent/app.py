@@ -127,6 +127,8 @@ def _run_options(parser: argparse.ArgumentParser, defaults: Any) -> None:
     parser.add_argument(
         "--test", action="append", default=[], metavar="FILE", help="a file of test functions (repeatable)"
     )
+    parser.add_argument("--again", action="store_true", help="ask the model also for what an earlier run has solved")
+    parser.add_argument("--trajectory", metavar="FILE.jsonl", help="write all that is said and done there, as it comes")
     parser.add_argument("--keep-attempts", action="store_true", help="keep failed attempts in the notebook, collapsed")
     _add_limits(parser, defaults)
     _add_json(parser)

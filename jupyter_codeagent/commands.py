@@ -9,6 +9,7 @@ import shlex
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ from jupyter_codeagent.errors import (
     Offline,
     SandboxDied,
     SandboxUnavailable,
+    TrajectoryError,
     UnknownModel,
     WeightsError,
     WrongKey,
@@ -32,10 +34,12 @@ from jupyter_codeagent.terminal import Terminal, visible
 from jupyter_codeagent.trajectory import Attempt, Trajectory
 
 if TYPE_CHECKING:
-    from jupyter_codeagent.headless import NotebookRun
+    from jupyter_codeagent.headless import NotebookRun, Step
+    from jupyter_codeagent.journal import Journal
 
 # What the user has to mend before it can work; all other failures are work that did not succeed.
-_MISSING = (WrongUse, NotebookError, SandboxUnavailable, NoModel, WrongKey, UnknownModel, Offline, WeightsError)
+_FILES = (WrongUse, NotebookError, TrajectoryError)
+_MISSING = (*_FILES, SandboxUnavailable, NoModel, WrongKey, UnknownModel, Offline, WeightsError)
 NAMED = 5  # files that are named in a line
 STOPPED = 130  # what a shell expects of a program that Ctrl-C ended
 
@@ -69,6 +73,10 @@ def write_json(data: object) -> None:
 
 
 def _run(options: Namespace) -> int:
+    if options.trajectory:
+        options.trajectory = Path(options.trajectory).absolute()
+        if options.trajectory.exists():
+            raise TrajectoryError(f"{str(options.trajectory)!r} exists and was not touched; choose another name.")
     return _run_task(options) if options.task is not None else _run_notebook(options)
 
 
@@ -91,6 +99,7 @@ class Done:
 def solve_task(view: Terminal, options: Namespace, out: Path) -> Done:
     """Solve the task of `options` before the user's eyes, and write the notebook."""
     from jupyter_codeagent.api import prepared
+    from jupyter_codeagent.journal import end, journals, keeping_up
     from jupyter_codeagent.sandbox import SandboxPolicy
     from jupyter_codeagent.saving import save_notebook
 
@@ -104,8 +113,11 @@ def solve_task(view: Terminal, options: Namespace, out: Path) -> Done:
         tests=options.test,
         policy=SandboxPolicy(memory=options.memory, timeout=options.timeout),
     ) as (agent, trajectory):
-        failure = watch(view, agent.watch(trajectory), trajectory)
+        writers = journals().writers(trajectory, options.trajectory)
+        failure = watch(view, keeping_up(agent.watch(trajectory), writers), trajectory)
         left = left_inside(agent.sandbox)
+    for complaint in end(writers):
+        view.say(complaint)
     saved = None
     if trajectory.attempts or trajectory.answers:
         saved = save_notebook(trajectory, out, options.keep_attempts)
@@ -142,6 +154,8 @@ def watch(view: Terminal, attempts: Iterator[Attempt], trajectory: Trajectory) -
         if not trajectory.attempts:
             raise
         failure, trajectory.failure = error, str(error)
+    except KeyboardInterrupt:  # while something was shown
+        trajectory.stopped = True
     view.close(trajectory, trajectory.failure or "")
     return failure
 
@@ -178,22 +192,53 @@ def _run_notebook(options: Namespace) -> int:
     policy.check()
     if options.test:
         raise WrongUse("--test goes with --task; in a notebook write it on the %%agent line.")
-    with Terminal() as view, Sandbox(policy) as sandbox:
+    with Terminal() as view, _journal(view, path.resolve(), options.again) as journal, Sandbox(policy) as sandbox:
         model = shown_choice(view, options.model)
         run = NotebookRun(notebook, sandbox, model, options.attempts, files, options.check, options.keep_attempts)
-        run.candidates = options.candidates
+        run.candidates, run.journal, run.trajectory = options.candidates, journal, options.trajectory
         _watch_notebook(view, run)
         saved = store(run.solved(), out)
-        view.say(f"Written: {saved}")
+        view.say(f"Written{' as far as it went' if run.failure else ''}: {saved}")
         if left := left_inside(sandbox):
             view.say(left)
-    return _finish(options, run.trajectories, saved, run.error, run.failure)
+    return _finish(options, run.trajectories, saved, run.error, run.failure, run.stopped)
+
+
+@contextmanager
+def _journal(view: Terminal, notebook: Path, again: bool) -> Iterator[Journal | None]:
+    """Give the journal of a notebook; None where there can be none, and that is said."""
+    from jupyter_codeagent.journal import journals
+
+    with ExitStack() as held:
+        journal = None
+        try:
+            journal = held.enter_context(journals().of(notebook, again))
+        except OSError as error:
+            view.say(f"If this run is interrupted, the next one begins anew: no journal can be kept ({error}).")
+        yield journal
 
 
 def _watch_notebook(view: Terminal, run: NotebookRun) -> None:
+    steps = run.steps()
+    try:
+        _show_steps(view, run, steps)
+    except KeyboardInterrupt as stop:  # while something was shown; it ends the run as it does in a cell
+        steps.throw(stop)
+        _show_steps(view, run, steps)
+    if run.failure:
+        view.say(run.failure)
+
+
+def _show_steps(view: Terminal, run: NotebookRun, steps: Iterator[Step]) -> None:
     shown = 0
     view.wait("cell 1 and on")
-    for step in run.steps():
+    for step in steps:
+        if step.note:
+            view.say(f"cell {step.cell}: {step.note}.")
+            continue
+        if step.again and step.attempt is not None:
+            view.wait(f"attempt {step.attempt.number} of cell {step.cell} runs again")
+            continue
         if step.trajectory is not None and len(run.trajectories) > shown:
             shown = len(run.trajectories)
             view.say(f"cell {step.cell}: {step.trajectory.task}")
@@ -205,8 +250,6 @@ def _watch_notebook(view: Terminal, run: NotebookRun) -> None:
         elif step.observation is not None:
             view.say(f"cell {step.cell}: executed in {step.observation.duration:.1f} s")
         view.wait(f"cell {step.cell + 1} and on")
-    if run.failure:
-        view.say(run.failure)
 
 
 def _output(options: Namespace, default: Path) -> Path:
@@ -228,6 +271,7 @@ def _finish(
     saved: Path | None,
     failure: CodeAgentError | None = None,
     reason: str = "",
+    stopped: bool = False,
 ) -> int:
     statuses = {t.status for t in trajectories}
     solved = statuses == {"solved"} and not reason
@@ -239,7 +283,7 @@ def _finish(
         for trajectory in trajectories:
             if trajectory.answer:
                 sys.stdout.write(visible(trajectory.answer.rstrip()) + "\n")
-    if "stopped" in statuses:
+    if "stopped" in statuses or stopped:
         return STOPPED
     return 0 if solved else 2 if isinstance(failure, _MISSING) else 1
 

@@ -37,7 +37,8 @@ def run_demo(options: Namespace) -> int:
         for line in Path(_FILE).read_text("utf-8").splitlines()[:5]:
             view.say(f"    {line}")
         out = free_path(folder / "messy_sales.solved.ipynb")
-        asked = Namespace(**vars(options), task=_TASK, files=[_FILE], check=[], test=[], keep_attempts=True)
+        asked = Namespace(**vars(options), task=_TASK, files=[_FILE], check=[], test=[])
+        asked.keep_attempts, asked.trajectory = True, None
         done = solve_task(view, asked, out)
         if done.trajectory.status == "stopped":
             return STOPPED

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import re
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,8 +14,9 @@ from typing import Any
 
 from jupyter_codeagent.agent import Model
 from jupyter_codeagent.api import prepared
-from jupyter_codeagent.context import find_files
-from jupyter_codeagent.errors import CodeAgentError, ModelError, SandboxDied, WrongUse
+from jupyter_codeagent.context import files_named, find_files, inputs
+from jupyter_codeagent.errors import CodeAgentError, WrongUse
+from jupyter_codeagent.journal import Journal, Writer
 from jupyter_codeagent.models import get_model
 from jupyter_codeagent.notebook import (
     KEY,
@@ -25,20 +29,26 @@ from jupyter_codeagent.notebook import (
 )
 from jupyter_codeagent.options import parse
 from jupyter_codeagent.sandbox import Sandbox
-from jupyter_codeagent.trajectory import Attempt, Observation, Trajectory
+from jupyter_codeagent.source import texts_in
+from jupyter_codeagent.trajectory import Attempt, Observation, Trajectory, code_hash
+
+_PERSONAL = re.compile(r"(?m)^[ \t]*%agent\b.*$")
 
 
 @dataclass(frozen=True)
 class Step:
     """Something happened in cell `cell` (1-based): an attempt has grown, a task has ended, or an ordinary cell has run.
 
-    Where a task has ended there is a trajectory and no attempt.
+    Where a task has ended there is a trajectory and no attempt. `note` is a sentence for the user. `again`: the attempt
+    is an earlier run's, and its code runs once more.
     """
 
     cell: int
     trajectory: Trajectory | None = None
     attempt: Attempt | None = None
     observation: Observation | None = None
+    note: str = ""
+    again: bool = False
 
 
 @dataclass
@@ -63,6 +73,10 @@ class NotebookRun:
         Keep failed attempts in the solved notebook, collapsed.
     candidates : int
         For cells that do not say themselves.
+    journal : Journal or None
+        Keeps what is paid for, and has what an earlier run paid for: that is not asked for again.
+    trajectory : Path or None
+        A file to which the first task's trajectory is written; for the others the name gets a number.
     """
 
     notebook: Any
@@ -73,34 +87,60 @@ class NotebookRun:
     checks: Sequence[str] = ()
     attempts: bool = False
     candidates: int = 1
+    journal: Journal | None = None
+    trajectory: Path | None = None
     trajectories: list[Trajectory] = field(default_factory=list)
     failure: str = ""
     error: CodeAgentError | None = None  # what model or sandbox failed with after some attempts
+    stopped: bool = False
     models: dict[str | None, Model] = field(default_factory=dict)
 
-    def steps(self) -> Iterator[Step]:
+    def steps(self) -> Generator[Step, None, None]:
         """Run the cells in order, up to the first that fails, yielding what happens."""
         tasks = agent_cells(self.notebook)
         self.cells: list[Any] = []
         for number, cell in enumerate(self.notebook.cells, 1):
-            if self.failure:
-                self.cells.append(deepcopy(cell))
-            elif number in tasks:
-                yield from self._solve(number, *tasks[number])
-            elif cell.cell_type == "code" and SKIP not in cell.metadata.get("tags", []):
-                yield from self._execute(number, cell)
-            else:
-                self.cells.append(deepcopy(cell))
+            before = len(self.cells)
+            try:
+                yield from self._take(number, cell, tasks.get(number))
+            except (CodeAgentError, KeyboardInterrupt) as error:
+                if not any(t.attempts for t in self.trajectories):
+                    raise  # nothing is there that would be lost
+                self.cells[before:] = [deepcopy(cell)]
+                self._fail(number, error)
+
+    def _take(self, number: int, cell: Any, task: tuple[str, Namespace] | None) -> Iterator[Step]:
+        """Do what is to be done with one cell."""
+        if self.failure:
+            self.cells.append(deepcopy(cell))
+        elif task is not None:
+            yield from self._solve(number, *task)
+        elif cell.cell_type == "code" and SKIP not in cell.metadata.get("tags", []):
+            yield from self._execute(number, cell)
+        else:
+            self.cells.append(deepcopy(cell))
+
+    def _fail(self, number: int, error: CodeAgentError | KeyboardInterrupt) -> None:
+        """End the run in a cell of which nothing is kept; what the cells above gave stays."""
+        if isinstance(error, CodeAgentError):
+            self.error, self.failure = error, f"The run ended in cell {number}: {error}"
+        else:
+            self.stopped, self.failure = True, f"Stopped in cell {number}."
 
     def _solve(self, number: int, task: str, options: Namespace) -> Iterator[Step]:
         earlier = len(self.trajectories)
         try:
             yield from self._run_task(number, task, options)
-        except (ModelError, SandboxDied) as error:
-            if len(self.trajectories) == earlier or not self.trajectories[-1].attempts:
+        except (CodeAgentError, KeyboardInterrupt) as error:
+            if len(self.trajectories) == earlier:
                 raise
-            self.trajectories[-1].failure = str(error)
-            self.error = error
+            if not self.trajectories[-1].attempts:
+                self.trajectories.pop()
+                raise
+            if isinstance(error, CodeAgentError):
+                self.trajectories[-1].failure, self.error = str(error), error
+            else:
+                self.trajectories[-1].stopped = True
         trajectory = self.trajectories[-1]
         self.cells += task_cells(trajectory, self.attempts)
         if trajectory.status != "solved":
@@ -108,20 +148,68 @@ class NotebookRun:
         yield Step(number, trajectory)
 
     def _run_task(self, number: int, task: str, options: Namespace) -> Iterator[Step]:
-        with prepared(
-            task,
-            files=[*self.files, *self._found(options.files)],
-            model=self._model(options.model),
-            max_attempts=options.attempts or self.max_attempts,
-            candidates=options.candidates or self.candidates,
-            checks=[*self.checks, *options.check],
-            tests=[self.folder / test for test in options.test],
-            context=self._cells_above(),
-            sandbox=self.sandbox,
-        ) as (agent, trajectory):
-            self.trajectories.append(trajectory)
-            for attempt in agent.watch(trajectory):
-                yield Step(number, trajectory, attempt)
+        model = self._model(options.model)
+        writers: list[Writer] = []
+        try:
+            with prepared(
+                task,
+                files=[*self.files, *self._found(options.files)],
+                model=model,
+                max_attempts=options.attempts or self.max_attempts,
+                candidates=options.candidates or self.candidates,
+                checks=[*self.checks, *options.check],
+                tests=[self.folder / test for test in options.test],
+                context=self._cells_above(),
+                sandbox=self.sandbox,
+            ) as (agent, trajectory):
+                self.trajectories.append(trajectory)
+                key = self._rests_on(trajectory, getattr(model, "name", ""))
+                notes = self._go_on(number, key, trajectory)
+                writers += self._writers(number, key, trajectory, notes)
+                yield from (Step(number, note=note) for note in notes)
+                known = len(trajectory.attempts)
+                with closing(agent.watch(trajectory)) as attempts:
+                    for attempt in attempts:
+                        for writer in writers:
+                            writer.keep_up()
+                        yield Step(number, trajectory, attempt, again=attempt.number <= known)
+            if not trajectory.stopped:
+                for writer in writers:
+                    writer.end()
+            yield from (Step(number, note=writer.complaint) for writer in writers if writer.complaint)
+        finally:
+            for writer in writers:
+                writer.close()
+
+    def _rests_on(self, trajectory: Trajectory, model: str) -> str:
+        """Return the hash of what decides how a task is solved: itself, its files, the code above and its files."""
+        above = [c.source for c in self.cells if c.cell_type == "code"]
+        named = files_named("\n".join(f"`{text}`" for code in above for text in texts_in(code)), self.folder)
+        files = {*trajectory.inputs, *inputs(named, self.folder)}
+        checks = [[c.label, c.code] for c in trajectory.checks]
+        data = [trajectory.task, model, checks, above, sorted((f.name, f.digest) for f in files)]
+        return code_hash(json.dumps(data))
+
+    def _go_on(self, number: int, key: str, trajectory: Trajectory) -> list[str]:
+        """Take up what an earlier run has made of a task; returns what is to be said of that."""
+        if self.journal is None:
+            return []
+        earlier = self.journal.find(number, key)
+        if earlier is not None:
+            said = earlier.taken_up(trajectory)
+        elif self.journal.changed(number, key):
+            said = "it, or what it rests on, is not as in the earlier run, so it is solved anew"
+        else:
+            said = self.journal.complaint
+        return [said] if said else []
+
+    def _writers(self, number: int, key: str, trajectory: Trajectory, notes: list[str]) -> list[Writer]:
+        """Return the files that are to be kept up with a task; adds to `notes` where one cannot be."""
+        kept = self.journal.writer(number, key, trajectory) if self.journal else None
+        if self.journal and kept is None:
+            notes.append(self.journal.complaint)
+        asked = [Writer(numbered(self.trajectory, len(self.trajectories)), trajectory)] if self.trajectory else []
+        return [*([kept] if kept else []), *asked]
 
     @property
     def folder(self) -> Path:
@@ -141,6 +229,12 @@ class NotebookRun:
         return self.models[chosen]
 
     def _execute(self, number: int, cell: Any) -> Iterator[Step]:
+        if cell.source.lstrip().startswith("%%attempt"):
+            yield Step(number, note="an attempt that was not accepted is left as it is, and not run")
+            self.cells.append(deepcopy(cell))
+            return
+        for line in _PERSONAL.findall(cell.source):
+            yield Step(number, note=f"{line.strip()!r} is for a person at the notebook, and is left out")
         code = without_own_magics(cell.source)
         if code.strip() == "" and cell.source.strip():
             return  # only our own magics: the solved notebook does not need this package
@@ -169,6 +263,11 @@ class NotebookRun:
         if self.trajectories:
             notebook.metadata[KEY] = merged_record(self.trajectories)
         return notebook
+
+
+def numbered(path: Path, number: int) -> Path:
+    """Return the file for the trajectory of the task with this number, from 1 on: NAME, NAME-2, NAME-3 ..."""
+    return path if number == 1 else path.with_name(f"{path.stem}-{number}{path.suffix}")
 
 
 def is_agent(cell: Any) -> bool:

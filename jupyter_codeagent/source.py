@@ -20,6 +20,13 @@ def parsed(code: str) -> ast.Module | None:
         return None
 
 
+def texts_in(code: str, most: int = 200) -> list[str]:
+    """Return the short texts that stand in `code` as constants, each once, such as the names of files."""
+    tree = parsed(code)
+    found = [n.value for n in ast.walk(tree) if isinstance(n, ast.Constant)] if tree else []
+    return list(dict.fromkeys(text for text in found if isinstance(text, str) and 0 < len(text) <= most))
+
+
 def sameness(code: str) -> str:
     """Return what two codes share that differ only in comments and layout."""
     try:

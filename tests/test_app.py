@@ -29,7 +29,8 @@ def folder(tmp_path):
 def environment(tmp_path, url=""):
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("ANTHROPIC", "JUPYTER"))}
     more = {"ANTHROPIC_BASE_URL": url, "ANTHROPIC_API_KEY": "a-key-of-tests"} if url else {}
-    return {**kept, "JUPYTER_CONFIG_DIR": str(tmp_path / "config"), "NO_PROXY": "127.0.0.1", **more}
+    own = {"JUPYTER_CONFIG_DIR": str(tmp_path / "config"), "JUPYTER_DATA_DIR": str(tmp_path / "data")}
+    return {**kept, **own, "NO_PROXY": "127.0.0.1", **more}
 
 
 def command(*arguments):

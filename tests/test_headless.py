@@ -1,6 +1,8 @@
 """Notebooks with agent cells, run without a person."""
 
+import _thread
 import os
+import threading
 
 import pytest
 from nbformat import v4
@@ -83,9 +85,37 @@ def test_missing_model_of_a_later_cell_is_not_taken_for_an_end_of_the_earlier(tm
     for name in [n for n in os.environ if n.startswith("ANTHROPIC")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("ANTHROPIC_CONFIG_DIR", str(tmp_path))
-    made = notebook("%%agent\nx", "%%agent --model nowhere\ny")
-    with pytest.raises(NoModel):
-        run(tmp_path, made, Action("", "1"), Action("ok"))
+    made = notebook("%%agent\nx", "%%agent --model nowhere\ny", "z")
+    ran, _ = run(tmp_path, made, Action("", "1"), Action("ok"))
+    assert isinstance(ran.error, NoModel) and ran.failure.startswith("The run ended in cell 2: ")
+    assert [t.status for t in ran.trajectories] == ["solved"]
+    assert [c.source for c in ran.solved().cells] == ["> x", "1", "ok", "%%agent --model nowhere\ny", "z"]
+
+
+def test_stopping_in_a_later_cell_keeps_what_was_solved(tmp_path):
+    made = notebook("%%agent\nx", "import time\ntime.sleep(100)", "z")
+    with Sandbox(SandboxPolicy(workspace=tmp_path)) as sandbox:
+        ran = NotebookRun(made, sandbox, ScriptedModel([Action("", "x = 1"), Action("ok")]))
+        steps = ran.steps()
+        while not (step := next(steps)).trajectory or step.attempt:
+            pass  # up to the end of the task
+        stop = threading.Timer(0.5, _thread.interrupt_main)
+        stop.start()
+        assert list(steps) == []
+    assert ran.stopped and ran.failure == "Stopped in cell 2."
+    assert [c.source for c in ran.solved().cells] == ["> x", "x = 1", "ok", "import time\ntime.sleep(100)", "z"]
+
+
+def test_what_only_a_person_can_do_is_left_out_with_a_word(tmp_path):
+    made = notebook("%agent diff\nx = 1", "%agent accept 1", "%%attempt t.1\n1/0", "%%agent\nx")
+    ran, steps = run(tmp_path, made, Action("", "x"), Action("1"))
+    assert not ran.failure
+    assert [(s.cell, s.note) for s in steps if s.note] == [
+        (1, "'%agent diff' is for a person at the notebook, and is left out"),
+        (2, "'%agent accept 1' is for a person at the notebook, and is left out"),
+        (3, "an attempt that was not accepted is left as it is, and not run"),
+    ]
+    assert [c.source.strip() for c in ran.solved().cells] == ["x = 1", "%%attempt t.1\n1/0", "> x", "x", "1"]
 
 
 def test_notebook_without_agent_cells_is_refused(tmp_path):
