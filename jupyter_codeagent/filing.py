@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from jupyter_codeagent.applying import Applier, Outcome
-from jupyter_codeagent.desk import Desk
+from jupyter_codeagent.desk import REPLAYED, Desk
 from jupyter_codeagent.differing import difference, summary
 from jupyter_codeagent.errors import WrongUse
 from jupyter_codeagent.render import outspoken
@@ -44,6 +44,8 @@ class Filing:
         return self._sandbox().changes()
 
     def _sandbox(self) -> Sandbox:
+        if self.desk.running is None and self.desk.owed:
+            raise WrongUse(f"Nothing is changed: {REPLAYED}.")
         if self.desk.running is None:
             raise WrongUse("Nothing is changed: the sandbox has not started; it starts with the first task.")
         if self._running is None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from jupyter_codeagent.choosing import elect
 from jupyter_codeagent.context import cut
-from jupyter_codeagent.desk import Desk
+from jupyter_codeagent.desk import REPLAYED, Desk
 from jupyter_codeagent.errors import NotPlainData, WrongUse
 from jupyter_codeagent.filing import Filing
 from jupyter_codeagent.notebook_file import notebook_path
@@ -253,8 +253,7 @@ class Managing:
         if not target.isidentifier() or keyword.iskeyword(target):
             raise WrongUse(f"{target!r} is not a name for a variable.")
         if self.desk.running is None and self.desk.owed:
-            again = "accept its code, or solve it anew with %%agent --again"
-            raise WrongUse(f"There is nothing to fetch: the task was replayed from its record, not run; {again}.")
+            raise WrongUse(f"There is nothing to fetch: {REPLAYED}.")
         if self.desk.running is None:
             raise WrongUse("There is nothing to fetch: the sandbox has not started; it starts with the first task.")
         space = self.desk.shell.user_ns

@@ -654,7 +654,8 @@ def test_a_new_kernel_replays_and_later_tasks_build_on_it(solved, shell, tmp_pat
     unload(shell)
     later = Notebook(shell, tmp_path / "records", capsys)
     assert "no model was asked" in later.run(TASK) and later.asked == []
-    assert later.desk.running is None
+    later.run("%agent diff")
+    assert "replayed from its record, not run" in str(later.error) and later.desk.running is None
     later.actions = [Action("", "total + 1"), Action("43")]
     later.run("%%agent\nadd one")
     assert later.task.attempts[0].observation.text == "43\n"
