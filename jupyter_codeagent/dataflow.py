@@ -33,9 +33,10 @@ _STATE = re.compile(
     r"|basicConfig|putenv|unsetenv|setrecursionlimit|tzset|set_index_url|getcontext)$"
 )
 _WRITES = re.compile(
-    r"(?:^|\.)(?:to_(?:csv|excel|parquet|json|pickle|feather|hdf|sql|html|latex|stata|markdown)|savefig|save|savez|savetxt"
-    r"|savez_compressed|dump|write\w*|mkdir|makedirs|remove|unlink|rename|replace_file|rmtree|rmdir|copy2?file|copytree|move"
-    r"|touch|symlink_to|imsave|imwrite|run|Popen|check_call|check_output|system|execute|executemany|commit)$"
+    r"^(?:subprocess\.\w+|os\.(?:system|popen)|shutil\.(?!disk_usage|which)\w+)$"
+    r"|(?:^|\.)(?:to_(?:csv|excel|parquet|json|pickle|feather|hdf|sql|html|latex|stata|markdown)|savefig|save|savez"
+    r"|savez_compressed|savetxt|dump|write\w*|mkdir|makedirs|remove|unlink|rmdir|touch|symlink_to|imsave|imwrite|execute"
+    r"|executemany|executescript|commit)$"
 )
 _RANDOM = {"numpy.random": "<numpy.random>", "random": "<random>", "torch": "<torch>"}
 PURE = frozenset(
@@ -96,6 +97,8 @@ class Flow:
         What the functions and classes that it defines look up when they are called.
     lasting : str
         Why it has an effect that no name shows, such as a setting or a file; empty where it has none.
+    writes : bool
+        It may write files, or reach other programs.
     """
 
     reads: set[str] = field(default_factory=set)
@@ -105,6 +108,7 @@ class Flow:
     aliases: list[tuple[str, str]] = field(default_factory=list)
     deferred: dict[str, set[str]] = field(default_factory=dict)
     lasting: str = ""
+    writes: bool = False
 
 
 def flow_of(code: str, modules: Mapping[str, str]) -> Flow:
@@ -301,10 +305,20 @@ class _Reader:
         last = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
         if said and _STATE.search(said):
             self.flow.lasting = self.flow.lasting or f"it calls {ast.unparse(node.func)[:60]}()"
-        elif _WRITES.search(said or last) and not said.startswith("sys."):
-            self.flow.lasting = self.flow.lasting or f"it may write files ({ast.unparse(node.func)[:60]})"
-        elif last == "open" and any("w" in m or "a" in m or "x" in m or "+" in m for m in _modes(node)):
-            self.flow.lasting = self.flow.lasting or "it writes a file"
+        elif self.writes(node, said or last, last):
+            self.flow.lasting, self.flow.writes = f"it may write files ({ast.unparse(node.func)[:60]})", True
+
+    def writes(self, call: ast.Call, name: str, last: str) -> bool:
+        """Say whether a call may write a file, or reach another program."""
+        if last == "open":
+            return any(letter in mode for mode in _modes(call) for letter in "wax+")
+        given = [*call.args, *call.keywords]
+        on_list = last == "remove" and isinstance(call.func, ast.Attribute) and name == last  # as of a list
+        return (
+            bool(_WRITES.search(name))
+            and bool(given or not last.startswith("to_"))
+            and not (name.startswith("sys.") or on_list)
+        )
 
 
 def _modes(call: ast.Call) -> Iterator[str]:

@@ -1,6 +1,9 @@
 """Saved notebooks executed in a fresh sandbox."""
 
 import json
+import os
+import signal
+import threading
 
 import pytest
 from nbformat import v4
@@ -158,3 +161,35 @@ def test_broken_notebook_is_one_sentence(tmp_path, content):
     path.write_text(content)
     with pytest.raises(NotebookError):
         verify_notebook(path)
+
+
+def test_recorded_time_zone_counts(tmp_path):
+    record = {"jupyter_codeagent": {"version": 1, "locale": {"timezone": "Asia/Kolkata", "lang": "C.UTF-8"}}}
+    path = written(tmp_path, code("import time\nprint(time.localtime(0).tm_hour)", "5\n"), metadata=record)
+    assert verify_notebook(path).ok
+
+
+def test_interrupt_leaves_all_as_it_was(tmp_path):
+    path = written(tmp_path, code("open('made', 'w').close()"), code("import time\ntime.sleep(60)"))
+    before = path.read_bytes(), sorted(tmp_path.iterdir())
+
+    def stop_the_second(done, total):
+        if done == 1:
+            threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+
+    with pytest.raises(KeyboardInterrupt):
+        verify_notebook(path, progress=stop_the_second)
+    assert (path.read_bytes(), sorted(tmp_path.iterdir())) == before
+
+
+def test_cells_that_await_wait_for_input_or_take_parameters(tmp_path):
+    asking = code("input('name? ')", error="StdinNotImplementedError", tags=["raises-exception"])
+    waiting = code("import asyncio\nawait asyncio.sleep(0)\nprint(n)", "3\n")
+    assert verify_notebook(written(tmp_path, asking, code("n = 3", tags=["parameters"]), waiting)).ok
+    report = verify_notebook(written(tmp_path, code("x = input()", "5")))
+    assert "nobody can answer. Set the value in the code" in str(report)
+
+
+def test_runs_is_one_two_or_none(tmp_path):
+    with pytest.raises(ValueError, match="runs is 3; give 1, 2 or None"):
+        verify_notebook(tmp_path / "n.ipynb", runs=3)
