@@ -184,6 +184,7 @@ def test_interrupt_leaves_all_as_it_was(tmp_path):
 
 def test_cells_that_await_wait_for_input_or_take_parameters(tmp_path):
     asking = code("input('name? ')", error="StdinNotImplementedError", tags=["raises-exception"])
+    asking.outputs[0].evalue = "input() is not available in the sandbox: nobody can answer. Set the value in the code."
     waiting = code("import asyncio\nawait asyncio.sleep(0)\nprint(n)", "3\n")
     assert verify_notebook(written(tmp_path, asking, code("n = 3", tags=["parameters"]), waiting)).ok
     report = verify_notebook(written(tmp_path, code("x = input()", "5")))
