@@ -85,7 +85,7 @@ def sound(environment: Mapping[str, str]) -> dict[str, str]:
     """Return what of an environment makes sense: one that was read from a file may hold anything."""
     python = environment.get("python", "")
     told = {"python": python} if isinstance(python, str) and _VERSION.fullmatch(python) else {}
-    return {**told, **{name: environment[name] for name, _, _ in _entries(environment)}}
+    return {**told, **{name: environment[name] for name, _, _ in entries(environment)}}
 
 
 def sound_modules(modules: Iterable[str]) -> list[str]:
@@ -116,7 +116,7 @@ def requirements(environment: Mapping[str, str], modules: Iterable[str] = ()) ->
     lines = ["# What this notebook's code imports, and what that requires, as it was installed."]
     if python := environment.get("python"):
         lines.append(f"# Python {_line(python)}")
-    for name, version, origin in sorted(_entries(environment), key=lambda entry: entry[0].lower()):
+    for name, version, origin in sorted(entries(environment), key=lambda entry: entry[0].lower()):
         if origin == LOCAL:
             lines.append(f"# {name} {version} was installed from a folder or file: install it from its source first.")
         elif origin:
@@ -144,7 +144,7 @@ def lacking(record: object) -> Lacking:
     python = environment.get("python")
     if isinstance(python, str) and _VERSION.fullmatch(python) and python != platform.python_version():
         other.append(f"Python was {python} and is {platform.python_version()} here.")
-    for name, version, origin in _entries(environment):
+    for name, version, origin in entries(environment):
         distribution = _installed(canonicalize_name(name))
         if distribution is None:
             remedy = _remedy(name, version, origin)
@@ -160,8 +160,8 @@ def _remedy(name: str, version: str, origin: str) -> str:
     return f"install it: pip install '{name} @ {origin}'" if origin else f"install it: pip install '{name}=={version}'"
 
 
-def _entries(environment: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
-    """Yield name, version and origin of the packages of a record that make sense."""
+def entries(environment: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
+    """Yield name, version and origin of the packages of a record, as far as it makes sense; no origin: an index."""
     for name, value in list(environment.items())[:MOST]:
         if not isinstance(name, str) or not isinstance(value, str) or name == "python":
             continue

@@ -57,16 +57,7 @@ def reason(path: str, added: bool, others: Collection[str] = (), search: Sequenc
     module = first if len(parts) > 1 else first.partition(".")[0] if name.endswith(SUFFIXES) else ""
     if module and _installed(module, search):
         return f"It is imported in place of the installed module {module!r}."
-    return _beside_scripts(path, others, search)
-
-
-def _beside_scripts(path: str, others: Collection[str], search: Sequence[str] | None) -> str:
-    """Return why a file in a lower folder is set apart: a script that is run there looks for modules there first."""
-    folder, _, name = path.rpartition("/")
-    module = name.partition(".")[0] if folder and name.casefold().endswith(SUFFIXES) else ""
-    if not module or f"{folder}/__init__.py" in others or not _installed(module, search):
-        return ""
-    return f"Scripts that are run in {folder} import it in place of the installed module {module!r}."
+    return ""
 
 
 def _bare(path: str, others: Collection[str]) -> bool:
