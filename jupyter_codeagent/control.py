@@ -14,9 +14,7 @@ from jupyter_codeagent.desk import Desk
 from jupyter_codeagent.errors import CodeAgentError, WrongUse
 from jupyter_codeagent.keys import secret_file
 from jupyter_codeagent.managing import Managing
-from jupyter_codeagent.notebook_file import notebook_path
 from jupyter_codeagent.page import brief
-from jupyter_codeagent.saving import save_tasks
 from jupyter_codeagent.taken import Taken
 from jupyter_codeagent.terminal import visible
 from jupyter_codeagent.trajectory import Attempt, Trajectory
@@ -119,9 +117,9 @@ class Control:
         }
 
     def save(self, data: Message) -> Message:
-        """Save what was kept as a notebook."""
-        path = save_tasks(self.desk.tasks.trajectories, notebook_path(text(data, "path")), data.get("attempts") is True)
-        return {"path": str(path)}
+        """Save what ran as a notebook: the user's cells and all tasks, or with ``tasks`` these alone."""
+        saved = self.managing.save_as(text(data, "path"), data.get("attempts") is True, data.get("tasks") is True)
+        return {"path": str(saved.path), "notes": list(saved.notes)}
 
     def fetch(self, data: Message) -> Message:
         """Copy a variable of the sandbox into the notebook, under a free name only."""

@@ -70,10 +70,15 @@ class AgentMagics(Magics):
         """Remember the cell's text, and its metadata where the front end sends it; IPython calls this before each."""
         self._cell_text = info.raw_cell or ""
         self._cell_meta = getattr(info, "cell_meta", None) or {}
+        self.desk.tasks.added = ""
+        self.desk.user.history.begin(self._cell_text)
 
     def after_cell(self, result: Any) -> None:
         """Remember the cell that failed last, for ``%agent fix``; IPython calls this after each cell."""
         error = result.error_before_exec or result.error_in_exec
+        failed = type(error).__name__ if error is not None else ""
+        cell = getattr(result.info, "cell_id", None)
+        self.desk.user.history.end(result.execution_count or 0, cell, failed, self.desk.tasks.added)
         if error is not None and not isinstance(error, UsageError | KeyboardInterrupt):
             self.failure = failure_task(error, result.info.raw_cell)
 

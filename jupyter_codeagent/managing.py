@@ -13,7 +13,7 @@ from jupyter_codeagent.errors import NotPlainData, WrongUse
 from jupyter_codeagent.filing import Filing
 from jupyter_codeagent.notebook_file import notebook_path
 from jupyter_codeagent.sandbox.packer import MISSING
-from jupyter_codeagent.saving import save_tasks
+from jupyter_codeagent.saving import Saved, save_live, save_tasks
 from jupyter_codeagent.showing import Views
 from jupyter_codeagent.terminal import visible
 from jupyter_codeagent.trajectory import Attempt, Trajectory
@@ -31,7 +31,7 @@ COMMANDS = {
     "undo": ": take back the attempt that was kept last",
     "stop": " [TASK]: end the tasks that work in the background",
     "fetch": " NAME [as OTHER] [--replace]: copy a variable of the sandbox into the notebook, as plain data",
-    "save": " FILE: save what was kept as a notebook",
+    "save": " FILE [--attempts] [--tasks]: save your cells and the tasks as a notebook, or the tasks alone",
     "export": " FILE: write the latest task's trajectory as JSON lines",
     "verify": " FILE: run a notebook from the top in a fresh sandbox and compare",
     "diff": " [PATH...]: what the sandbox has changed in the folder's files",
@@ -48,10 +48,11 @@ ARGUMENTS = {
     "fetch": (1, 4),
     "diff": (0, 1000),
     "apply": (0, 1000),
-    "save": (1, 1),
+    "save": (1, 3),
     "export": (1, 1),
     "verify": (1, 1),
 }
+SAVE_OPTIONS = ("--attempts", "--tasks")
 
 
 class Managing:
@@ -284,10 +285,23 @@ class Managing:
         with self.desk.turn("%agent unapply"):
             return visible(str(self.filing.unapply()))
 
-    def save(self, file: str) -> str:
-        """Save what was kept."""
-        path = save_tasks(self.desk.tasks.trajectories, notebook_path(file))
-        return f"Saved {path}; %agent verify {shlex.quote(str(path))} runs it from the top in a fresh sandbox."
+    def save(self, file: str, *options: str) -> str:
+        """Save what ran here, or what was kept of the tasks alone."""
+        unknown = [option for option in options if option not in SAVE_OPTIONS]
+        if unknown or file.startswith("--"):
+            raise WrongUse(
+                f"Write %agent save{COMMANDS['save'].partition(':')[0]}. Names with spaces go between quotes."
+            )
+        saved = self.save_as(file, "--attempts" in options, "--tasks" in options)
+        told = [f"Saved {saved.path}; %agent verify {shlex.quote(str(saved.path))} runs it in a fresh sandbox."]
+        return visible("\n".join([*told, *saved.notes]))
+
+    def save_as(self, file: str, attempts: bool = False, tasks_only: bool = False) -> Saved:
+        """Save what ran in this kernel, its user's cells and all tasks, or the tasks alone."""
+        path, tasks, user = notebook_path(file), self.desk.tasks.trajectories, self.desk.user
+        if tasks_only:
+            return Saved(save_tasks(tasks, path, attempts))
+        return save_live(user.history.ran(), tasks, path, user.folder, user.notebook, attempts)
 
     def export(self, file: str) -> str:
         """Write the trajectory of the latest task."""

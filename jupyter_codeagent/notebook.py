@@ -21,6 +21,8 @@ EXPLANATION_MOST, ANSWER_MOST = 10_000, 50_000  # characters of the model's word
 _LATEST = 253402300799  # seconds from 1970 to the end of the year 9999
 NOTES_MOST, NOTE_MOST = 20, 1000  # sentences of the supervisor, and characters of each
 
+# Line magics of this package, and settings of it.
+_OWN = re.compile(r"(?m)^[ \t]*%(?:(?:re|un)?load_ext[ \t]+jupyter_codeagent|agent|undo|config[ \t]+CodeAgent)\b.*$")
 # Tags that make a browser load or run something. Model text is Markdown and needs none of them.
 _ACTIVE = re.compile(
     r"<(?=/?(?:img|image|picture|source|video|audio|track|iframe|frame|embed|object|applet|link|style|script|svg|math"
@@ -286,8 +288,15 @@ def _markdown(text: str, record: dict[str, Any], name: str) -> Any:
 
 
 def _code(source: str, outputs: list[Any], metadata: dict[str, Any], name: str) -> Any:
-    made = _cell_id(metadata[KEY], name)
-    return _v4().new_code_cell(_clean(source), outputs=outputs, metadata=metadata, id=made)
+    return code_cell(source, outputs, metadata, _cell_id(metadata[KEY], name))
+
+
+def code_cell(source: str, outputs: Sequence[Output], metadata: dict[str, Any], name: str) -> Any:
+    """Return a code cell with the id `name`; outputs as `plain_outputs` gives them."""
+    import nbformat
+
+    from_dict: Any = nbformat.from_dict
+    return _v4().new_code_cell(_clean(source), outputs=from_dict(list(outputs)), metadata=from_dict(metadata), id=name)
 
 
 def _cell_id(record: dict[str, Any], name: str) -> str:
@@ -403,4 +412,4 @@ def runnable(notebook: Any) -> Iterator[tuple[int, str, Any]]:
 
 def without_own_magics(source: str) -> str:
     """Return `source` with this package's own line magics emptied, so that line numbers stay."""
-    return re.sub(r"(?m)^[ \t]*%(?:(?:re)?load_ext[ \t]+jupyter_codeagent|agent)\b.*$", "", source)
+    return _OWN.sub("", source)

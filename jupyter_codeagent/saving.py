@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jupyter_codeagent.environment import requirements
+from jupyter_codeagent.document import Document
+from jupyter_codeagent.environment import local_modules, packages_of, requirements
 from jupyter_codeagent.errors import NotebookError
 from jupyter_codeagent.fingerprint import entry
 from jupyter_codeagent.keys import Keys
+from jupyter_codeagent.live import Live, live_cells
+from jupyter_codeagent.locality import locality
+from jupyter_codeagent.mentioned import seeds
 from jupyter_codeagent.notebook import (
     KEY,
     changed_values_cells,
@@ -21,9 +25,11 @@ from jupyter_codeagent.notebook import (
     parameters_cells,
     task_cells,
 )
-from jupyter_codeagent.notebook_file import check_writable, write_notebook
+from jupyter_codeagent.notebook_file import check_writable, read_notebook, write_notebook
 from jupyter_codeagent.placing import named
 from jupyter_codeagent.portable import Folders, refuse_keys, settle
+from jupyter_codeagent.ran import Ran
+from jupyter_codeagent.surroundings import inputs_read
 from jupyter_codeagent.trajectory import Trajectory, code_hash
 
 NOTES_MOST = 100  # sentences in a notebook's metadata
@@ -85,6 +91,100 @@ def save_tasks(
     return store(of_tasks(worth, path, attempts), path, overwrite)
 
 
+@dataclass(frozen=True)
+class Saved:
+    """A live notebook that was saved.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    notes : tuple of str
+        What a reader should know: what was left out, what ran out of order, what changed since. It is in the metadata.
+    unknown : frozenset of str
+        The ids of cells whose outputs nobody has kept whole, so that a fresh run cannot be compared with them.
+    """
+
+    path: Path
+    notes: tuple[str, ...] = ()
+    unknown: frozenset[str] = frozenset()
+
+
+def save_live(
+    ran: Sequence[Ran],
+    trajectories: Sequence[Trajectory],
+    path: str | Path,
+    folder: Path,
+    file: Path | None = None,
+    attempts: bool = False,
+    *,
+    overwrite: bool = False,
+) -> Saved:
+    """Save what ran in a kernel as one notebook: its user's cells and all tasks, in the order in which they ran.
+
+    Parameters
+    ----------
+    ran : sequence of Ran
+        The cells that ran.
+    trajectories : sequence of Trajectory
+        The tasks that were given.
+    path : str or Path
+        The file to write.
+    folder : Path
+        The kernel's working folder.
+    file : Path or None
+        The live notebook's own file: its Markdown, ids, tags and outputs are taken over.
+    attempts, overwrite
+        As for `save_notebook`.
+
+    Raises
+    ------
+    NotebookError
+        If there is nothing to save, and as `save_notebook` does.
+    """
+    path = Path(path)
+    check_writable(path, overwrite)
+    document, complaint = _document(file)
+    live = live_cells(ran, trajectories, document, attempts)
+    if not any(cell.cell_type == "code" for cell in live.cells):
+        raise NotebookError("There is nothing to save: nothing has run, and no attempt that succeeded is kept.")
+    folders = Folders.of(folder, path)
+    record = _live_record(live, folders)
+    moved = made_relative(live.cells, folders, [i["name"] for i in record["inputs"]], 0)
+    record["inputs"] = relative_entries(record["inputs"], folders)
+    number_cells(live.cells)
+    notes = [note for note in [complaint, *live.notes, *moved] if note][:NOTES_MOST]
+    notebook = new_notebook(live.cells, {**record, **({"notes": notes} if notes else {})})
+    return Saved(store(notebook, path, overwrite), tuple(notes), frozenset(live.unknown))
+
+
+def _live_record(live: Live, folders: Folders) -> dict[str, Any]:
+    """Return what a live notebook's metadata says; inputs are named as the code names them."""
+    folder = folders.workspace
+    codes = [c.source for c in live.cells if c.cell_type == "code"]
+    modules = local_modules(codes, [], folder)
+    record: dict[str, Any] = merged_record(live.tasks) if live.tasks else {"version": 1}
+    record["environment"] = {**packages_of(codes, folder=folder), **record.get("environment", {})}
+    given = {i.name: i for t in live.tasks for i in (*t.inputs, *t.reads)}
+    found = [i for i in inputs_read(codes, modules, folder) if i.name not in given]
+    record["inputs"] = [entry(i) for i in (*given.values(), *found)]
+    named_modules = sorted({*modules, *record.get("modules", ())})
+    language = os.environ.get("LC_ALL") or os.environ.get("LANG") or "C.UTF-8"
+    more = {"modules": named_modules, "seeds": seeds(codes), "locale": locality(language)}
+    return {**record, "variables": [], **{name: told for name, told in more.items() if told}}
+
+
+def _document(file: Path | None) -> tuple[Document, str]:
+    """Return what the live notebook's own file says, and a sentence where it cannot be read."""
+    if file is None:
+        return Document(), ""
+    try:
+        written = file.stat().st_mtime
+        return Document(read_notebook(file), written), ""
+    except (OSError, NotebookError) as error:
+        return Document(), f"The Markdown and outputs of the notebook's own file are missing here: {error}"
+
+
 def of_tasks(trajectories: Sequence[Trajectory], path: str | Path, attempts: bool = False) -> Any:
     """Return the notebook of several tasks as it is to stand at `path`; later ones build on what earlier ones left."""
     cells, notes, inputs = parameters_cells(trajectories), [], []
@@ -92,7 +192,7 @@ def of_tasks(trajectories: Sequence[Trajectory], path: str | Path, attempts: boo
         own = [*values, *task_cells(trajectory, attempts)]
         folders = Folders.of(trajectory.folder or Path.cwd(), path)
         notes += made_relative(own, folders, [i.name for i in trajectory.inputs], len(cells))
-        inputs += relative_inputs(trajectory, folders)
+        inputs += relative_entries([entry(i) for i in (*trajectory.inputs, *trajectory.reads)], folders)
         cells += own
     number_cells(cells)
     record = {**merged_record(trajectories), "inputs": list({i["name"]: i for i in inputs}.values())}
@@ -114,14 +214,14 @@ def made_relative(cells: Sequence[Any], folders: Folders, inputs: Sequence[str],
     return notes
 
 
-def relative_inputs(trajectory: Trajectory, folders: Folders) -> list[dict[str, Any]]:
-    """Return the record of a task's files, named from the notebook's folder; those outside of it are left out."""
-    found = []
-    for file in (*trajectory.inputs, *trajectory.reads):
-        name = folders.relative(file.name)
+def relative_entries(entries: Sequence[dict[str, Any]], folders: Folders) -> list[dict[str, Any]]:
+    """Return the records of files, named from the notebook's folder; those outside of it are left out."""
+    found = {}
+    for each in entries:
+        name = folders.relative(each["name"])
         if name != ".." and not name.startswith("../"):
-            found.append(entry(replace(file, name=name)))
-    return found
+            found[name] = {**each, "name": name}
+    return list(found.values())
 
 
 def store(notebook: Any, path: str | Path, overwrite: bool = False) -> Path:

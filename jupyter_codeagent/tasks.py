@@ -14,10 +14,12 @@ class Tasks:
     """What `%agent` commands refer to."""
 
     trajectories: list[Trajectory] = field(default_factory=list)
+    added: str = ""  # the id of the one that was given last, until somebody has taken note of it
 
     def add(self, trajectory: Trajectory) -> None:
         """Make `trajectory` the latest; one that is known already moves to the end."""
         self.trajectories = [t for t in self.trajectories if t.id != trajectory.id] + [trajectory]
+        self.added = trajectory.id
 
     @property
     def latest(self) -> Trajectory:

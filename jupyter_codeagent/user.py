@@ -9,6 +9,7 @@ from typing import Any
 
 from jupyter_codeagent.bridge.feed import Origin
 from jupyter_codeagent.options import CodeAgent
+from jupyter_codeagent.ran import History
 from jupyter_codeagent.records import Place
 from jupyter_codeagent.variables import of_user
 
@@ -26,6 +27,7 @@ class User:
 
     def __init__(self, shell: Any, settings: CodeAgent) -> None:
         self.shell, self.settings = shell, settings
+        self.history = History(shell)
 
     def variables(self) -> dict[str, Any]:
         """Return what the user defined in the notebook, as it is now."""
@@ -42,8 +44,18 @@ class User:
     @property
     def place(self) -> Place:
         """Where the current cell stands; the notebook's name where the front end tells it."""
-        name = os.environ.get("JPY_SESSION_NAME") or str(self.shell.user_ns.get("__vsc_ipynb_file__", ""))
-        return Place(str(self.folder), Path(name).name)
+        return Place(str(self.folder), Path(self._named).name)
+
+    @property
+    def _named(self) -> str:
+        return os.environ.get("JPY_SESSION_NAME") or str(self.shell.user_ns.get("__vsc_ipynb_file__", ""))
+
+    @property
+    def notebook(self) -> Path | None:
+        """The file of the notebook that is live in this kernel, where the front end tells it."""
+        name = Path(self._named)
+        found = [f for f in (self.folder / name, self.folder / name.name) if name.suffix == ".ipynb" and f.is_file()]
+        return found[0] if found else None
 
     def cells(self) -> list[str]:
         """Return the cells run before the current one, oldest first, 40 at most."""

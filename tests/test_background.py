@@ -1,5 +1,6 @@
 """Tasks in the background of real kernels: what they take along, how they wait, stop, and are told of."""
 
+import json
 import threading
 import time
 
@@ -418,8 +419,12 @@ def test_info_tells_what_a_page_shows_first(front):
 def test_a_page_saves_what_was_kept(front, server, place):
     server.turns = [Turn("x", code="1 + 1"), Turn(answer="two")]
     front.run("%%agent --again\nadd")
+    front.run("kept_here = 5", cell="own-cell")
     reply = front.ask("save", path="kept.ipynb", attempts=True)
-    assert reply["ok"] and reply["path"].endswith("kept.ipynb") and (place / "kept.ipynb").exists()
+    assert reply["ok"] and reply["path"].endswith("kept.ipynb") and isinstance(reply["notes"], list)
+    cells = {cell["id"]: cell["source"] for cell in json.loads((place / "kept.ipynb").read_text())["cells"]}
+    assert "".join(cells["own-cell"]) == "kept_here = 5" and "1 + 1" in map("".join, cells.values())
+    (place / "kept.ipynb").write_text("mine")
     assert front.ask("save", path="kept.ipynb")["ok"] is False
 
 

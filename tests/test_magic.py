@@ -310,7 +310,10 @@ def test_a_key_that_is_set_later_is_known(notebook, monkeypatch):
         ("%agent accept 1 2", "Write %agent accept [N | TASK.N]"),
         ("%agent discard", "Write %agent discard N | TASK.N"),
         ("%agent save x.ipynb", "There is nothing to save"),
-        ("%agent save my file.ipynb", "Write %agent save FILE. Names with spaces go between quotes."),
+        (
+            "%agent save my file.ipynb",
+            "Write %agent save FILE [--attempts] [--tasks]. Names with spaces go between quotes.",
+        ),
         ("%agent verify none.ipynb", "none.ipynb"),
         ("%agent fix", "no error to fix"),
         ("%agent status now", "Write %agent status alone"),
@@ -583,8 +586,30 @@ def test_save_and_verify(solved, folder):
     out = solved.run("%agent save solved.ipynb")
     assert (folder / "solved.ipynb").is_file() and "Saved solved.ipynb" in out
     assert "verified" in solved.run("%agent verify solved.ipynb")
+    assert "Saved solved.ipynb" in solved.run("%agent save solved")  # it is still as this package left it
+    (folder / "solved.ipynb").write_text("mine")
     solved.run("%agent save solved.ipynb")
     assert solved.err.startswith("UsageError: ") and "solved.ipynb" in solved.err
+
+
+def test_a_live_notebook_is_saved_with_the_users_cells_in_the_order_of_running(solved, folder):
+    solved.run("half = 2")
+    solved.run("oops")
+    solved.run("%agent fetch total as mine")
+    solved.run("print(mine / half)\nmine")
+    solved.run(f"with open({str(folder / 'sales.csv')!r}) as file: copy = file.read()")
+    said = solved.run("%agent save live --attempts")
+    assert re.search(r"In \[\d+\] failed \(NameError\) and is left out\.", said)
+    assert "names 'sales.csv' relative to the notebook's folder" in said
+    notebook = nbformat.read(folder / "live.ipynb", 4)
+    codes = [c for c in notebook.cells if c.cell_type == "code"]
+    fresh = "with open('sales.csv') as file: copy = file.read()"
+    kept = [c.source for c in codes if "tags" not in c.metadata]
+    assert kept == [SUM, "half = 2", "mine = total", "print(mine / half)\nmine", fresh]
+    assert len(codes) == len(kept) + 1 and notebook.metadata.jupyter_codeagent.notes
+    assert "verified" in solved.run("%agent verify live.ipynb")
+    solved.run("%agent save tasks.ipynb --tasks")
+    assert [c.source for c in nbformat.read(folder / "tasks.ipynb", 4).cells if c.cell_type == "code"] == [SUM]
 
 
 def test_a_saved_notebook_holds_all_tasks_as_they_build_on_each_other(solved, folder):

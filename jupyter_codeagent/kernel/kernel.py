@@ -22,6 +22,7 @@ from jupyter_codeagent.kernel.lines import Command, commands
 from jupyter_codeagent.kernel.settings import configure
 from jupyter_codeagent.kernel.shell import Shell
 from jupyter_codeagent.kernel.undo import Undo
+from jupyter_codeagent.ran import History
 from jupyter_codeagent.sandbox import Sandbox, SandboxPolicy, answers, hosting
 from jupyter_codeagent.sandbox.execution import Manner
 from jupyter_codeagent.trajectory import CodeError, Observation, Output
@@ -66,6 +67,7 @@ class SandboxKernel(IPythonKernel):
         self._loading = threading.Lock()
         self._magics: tuple[AgentMagics, NotebookDesk] | None = None
         self._failure: tuple[str, CodeError] | None = None  # the cell that failed last
+        self.history = History(self.shell)
         hosting.register(self.comm_manager)
         threading.Thread(target=self._start_sandbox, name="codeagent-start", daemon=True).start()
 
@@ -124,7 +126,9 @@ class SandboxKernel(IPythonKernel):
         """Execute a cell in the sandbox, or carry out the magics of ours that it consists of."""
         store = bool(store_history) and not silent
         count = self.shell.execution_count
+        reply: Content = {}
         if store:
+            self.history.begin(code)
             self.shell.history_manager.store_inputs(count, code, code)
         found = [] if silent else commands(code)
         try:
@@ -137,6 +141,8 @@ class SandboxKernel(IPythonKernel):
                     reply = self._cell(code, Manner(count, store, bool(silent)))
         finally:
             self.shell.execution_count += store
+            if store:
+                self.history.end(count, cell_id, str(reply.get("ename", "")), self._given if found else "")
         reply = {"execution_count": count, "user_expressions": {}, "payload": [], **reply}
         if reply["status"] == "ok" and user_expressions:
             reply["user_expressions"] = answers.expressions(self.sandbox, texts(user_expressions))
@@ -145,6 +151,10 @@ class SandboxKernel(IPythonKernel):
         reply["payload"] += self.shell.payload_manager.read_payload()
         self.shell.payload_manager.clear_payload()
         return reply
+
+    @property
+    def _given(self) -> str:
+        return self._magics[1].tasks.added if self._magics else ""
 
     def _cell(self, code: str, manner: Manner) -> Content:
         """Execute a cell in the sandbox, showing what it puts out."""
@@ -155,7 +165,10 @@ class SandboxKernel(IPythonKernel):
                 growth.show(known)
             elif code.strip():
                 if not manner.silent:  # what a front end runs unseen is no step for a person
-                    self.undo.remember(f"cell [{manner.count}]" if manner.store else "a cell without number")
+                    name, count = (
+                        (f"cell [{manner.count}]", manner.count or 0) if manner.store else ("a cell without number", 0)
+                    )
+                    self.undo.remember(name, count=count)
                 for seen in self.sandbox.stream(code, manner=manner):
                     growth.show(_spoken(seen).outputs)
         except CodeAgentError as error:
@@ -226,6 +239,7 @@ class SandboxKernel(IPythonKernel):
         said = len(notes)
         undone = self.undo.back(number(command.line))
         self.magics[1].undone([step.task for step in undone])
+        self.history.undone |= {step.count for step in undone}
         told = [f"Undone: {', '.join(step.name for step in undone)}.", *notes[said:]]
         print("\n".join(told))  # noqa: T201 - this is the cell's output
 

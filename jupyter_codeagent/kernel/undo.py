@@ -16,6 +16,7 @@ class Step:
     before: Checkpoint
     name: str
     task: str = ""  # that it took over
+    count: int = 0  # the cell's execution count; 0 for none
 
 
 class Undo:
@@ -33,9 +34,9 @@ class Undo:
         self.sandbox, self.most = sandbox, most
         self.steps: deque[Step] = deque()
 
-    def remember(self, name: str, task: str = "") -> None:
+    def remember(self, name: str, task: str = "", count: int = 0) -> None:
         """Keep the state of now, before `name` changes it."""
-        self.steps.append(Step(self.sandbox.checkpoint(), name, task))
+        self.steps.append(Step(self.sandbox.checkpoint(), name, task, count))
         while len(self.steps) > self.most:
             self.steps.popleft().before.drop()
 

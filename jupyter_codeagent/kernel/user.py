@@ -27,7 +27,7 @@ class NotebookUser(User):
 
     def __init__(self, kernel: SandboxKernel, settings: CodeAgent) -> None:
         super().__init__(kernel.shell, settings)
-        self.kernel = kernel
+        self.kernel, self.history = kernel, kernel.history
         self._known: dict[str, Any] = {}
 
     def variables(self) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Tasks in a notebook on the sandboxed kernel: a fork of its own state, committed by accepting."""
 
+import json
 from contextlib import contextmanager
 
 import pytest
@@ -52,6 +53,12 @@ def test_the_cell_of_an_accepted_attempt_does_not_run_twice(environment, tmp_pat
         assert state(notebook) == "(1, 42)"
         notebook.run(ADD)
         assert state(notebook) == "(2, 44)"
+        notebook.run("undone = 1")
+        notebook.run("%undo")
+        assert "Saved live.ipynb" in notebook.run("%agent save live").text
+        cells = json.loads((tmp_path / "live.ipynb").read_text())["cells"]
+        codes = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+        assert codes == [BEFORE, ADD, "(calls, total)", ADD, "(calls, total)"]
 
 
 def test_after_another_cell_accepting_runs_the_code_on_the_state_of_now(environment, tmp_path):
