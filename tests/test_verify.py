@@ -191,6 +191,11 @@ def test_cells_that_await_wait_for_input_or_take_parameters(tmp_path):
     assert "nobody can answer. Set the value in the code" in str(report)
 
 
+def test_frames_are_as_wide_as_in_a_notebook(tmp_path):
+    cell = code("import pandas as pd\npd.get_option('display.max_columns')", result="20")
+    assert verify_notebook(written(tmp_path, cell)).ok
+
+
 def test_runs_is_one_two_or_none(tmp_path):
     with pytest.raises(ValueError, match="runs is 3; give 1, 2 or None"):
         verify_notebook(tmp_path / "n.ipynb", runs=3)

@@ -1,4 +1,4 @@
-"""Stand-ins for our magics inside the sandbox, where each says that it is carried out outside.
+"""Stand-ins inside the sandbox: for our magics, which are carried out outside, and for the kernel.
 
 Loaded by the worker inside the sandbox; standard library and IPython only.
 """
@@ -22,6 +22,22 @@ HELP = {
     """,
 }
 KINDS = {"agent": ("line", "cell"), "attempt": ("cell",), "undo": ("line",)}
+
+
+class Targets:
+    """Stands in for a kernel's comms: whoever registers a target finds that nobody ever opens one."""
+
+    def register_target(self, name: str, callback: Any) -> None:
+        """Do nothing; called by libraries of widgets."""
+
+    def unregister_target(self, name: str, callback: Any) -> None:
+        """Do nothing; called by libraries of widgets."""
+
+
+class Kernel:
+    """Stands in for the kernel that a notebook's shell has."""
+
+    comm_manager = Targets()
 
 
 def register(shell: Any) -> None:

@@ -248,6 +248,7 @@ class Worker:
             """IPython without a terminal."""
 
             sandboxed = True  # our own extension looks for it
+            kernel = stand_ins.Kernel()  # by which pandas knows a notebook from a terminal, and shows frames so
 
             def init_sys_modules(self) -> None:
                 super().init_sys_modules()
