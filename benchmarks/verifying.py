@@ -22,7 +22,7 @@ import sys, nbformat
 from nbclient import NotebookClient
 NotebookClient(nbformat.read(sys.argv[1], 4)).execute()
 """
-WRITE = EXECUTE.replace("NotebookClient(", "client = NotebookClient(") + "nbformat.write(client.nb, sys.argv[1])\n"
+WRITE = EXECUTE.replace("NotebookClient(nbf", "done = NotebookClient(nbf") + "nbformat.write(done, sys.argv[1])\n"
 VERIFY = """
 import sys
 from jupyter_codeagent import verify_notebook
