@@ -7,6 +7,7 @@ import json
 import os
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,7 +88,13 @@ class Records:
         except OSError as error:
             self.complaint = f"The record could not be kept in {str(self.folder)!r}: {error.strerror or error}."
 
-    def find(self, cell: str, place: Place, anywhere: bool = False) -> Record | None:
+    def find(
+        self,
+        cell: str,
+        place: Place,
+        anywhere: bool = False,
+        prefer: Callable[[Trajectory], bool] = lambda trajectory: True,
+    ) -> Record | None:
         """Return the newest record of this cell's text that was made here and was solved.
 
         Parameters
@@ -98,12 +105,14 @@ class Records:
             Where it stands now.
         anywhere : bool
             Take one that was made elsewhere where there is none from here.
+        prefer : callable
+            Tells of a task whether it is to be taken before newer ones.
         """
         self.complaint = ""
         found = [r for path in self.folder.glob(f"{code_hash(cell)}.*.json") if (r := self._read(path, place))]
         found = [r for r in found if r.solved]
         fitting = [r for r in found if r.here] or (found if anywhere else [])
-        return max(fitting, key=lambda record: record.saved, default=None)
+        return max(fitting, key=lambda record: (prefer(record.trajectory), record.saved), default=None)
 
     def task(self, name: str) -> Trajectory | None:
         """Return the task with this id, wherever it was made."""

@@ -27,8 +27,10 @@ from jupyter_codeagent.managing import Managing
 from jupyter_codeagent.options import checked_variables
 from jupyter_codeagent.passing import Passing
 from jupyter_codeagent.records import Place, Record
+from jupyter_codeagent.resting import changed, marks
 from jupyter_codeagent.review import Reviewed
 from jupyter_codeagent.showing import Views
+from jupyter_codeagent.source import names_read
 from jupyter_codeagent.surroundings import note
 from jupyter_codeagent.taking import take
 from jupyter_codeagent.terminal import TerminalView
@@ -103,7 +105,7 @@ class Solving:
             return
         if not self.desk.user.may_ask_model:
             print(  # noqa: T201 - this is the cell's output
-                "Not run: nobody is there to watch and no record of this cell was found. "
+                "Not run: nobody is there to watch and no record of this cell fits. "
                 "Set JUPYTER_CODEAGENT_RUN=1 to have a model asked in such a run.",
                 file=sys.stderr,
             )
@@ -285,21 +287,39 @@ class Solving:
     def _end(self, order: Order) -> None:
         """Keep the record of a task that has ended, and show its end."""
         trajectory = order.trajectory
+        trajectory.rests_on = self._rested_on(order)
         self.desk.records.save(order.identity, order.place, trajectory)
         self.desk.bridge.show(trajectory)
         failed = trajectory.failure if trajectory.background else None  # in the cell it is raised, and shown below
         notice = " ".join(filter(None, [failed, self.desk.records.complaint]))
         self.views.close(trajectory, notice)
 
+    def _rested_on(self, order: Order) -> dict[str, str]:
+        """Return by which it is seen later that the task rests on other values; of keys, nothing is kept."""
+        variables = self.desk.user.variables() if order.taken is None else order.taken
+        read = [name for a in order.trajectory.attempts for name in names_read(a.action.code or "")]
+        names = [name for name in dict.fromkeys([*order.named, *read]) if name in variables]
+        return marks((name for name in names if not self.desk.keys.named(name, variables[name])), variables)
+
     # -- replaying --------------------------------------------------------------------------------
 
     def _replayed(self, order: Order, source: str) -> bool:
         """Show the record of this cell, if there is one."""
         desk = self.desk
-        record = desk.records.find(order.identity, order.place, anywhere=not desk.user.attended)
+        variables = desk.user.variables()
+        record = desk.records.find(
+            order.identity,
+            order.place,
+            anywhere=not desk.user.attended,
+            prefer=lambda trajectory: not what_changed(trajectory, order.trajectory, variables),
+        )
         if desk.records.complaint:
             print(desk.records.complaint, file=sys.stderr)  # noqa: T201 - this is the cell's output
         if record is None:
+            return False
+        others = what_changed(record.trajectory, order.trajectory, variables)
+        if others and not desk.user.attended:  # nobody would read a notice
+            print(f"The record of this cell is not shown: {others} changed since.", file=sys.stderr)  # noqa: T201
             return False
         trajectory = desk.tasks.task(record.trajectory.id)
         if trajectory is None:
@@ -309,16 +329,20 @@ class Solving:
         desk.tasks.add(trajectory)
         view = self.views.make(trajectory, self.managing.buttons)
         desk.bridge.begin(trajectory, desk.user.origin(source), replayed=True)
-        view.close(trajectory, replay_notice(record, order.trajectory), replayed=True)
+        view.close(trajectory, replay_notice(record, others), replayed=True)
         return True
 
 
-def replay_notice(record: Record, now: Trajectory) -> str:
+def what_changed(before: Trajectory, now: Trajectory, variables: Mapping[str, Any]) -> str:
+    """Return the files and variables that are not as a record has them, as the beginning of "... changed"."""
+    files = ["its files have"] if before.inputs != now.inputs else []
+    names = changed(before.rests_on, variables)
+    listed = f"{', '.join(names)} {'has' if len(names) == 1 else 'have'}"
+    return " and ".join([*files, *([listed] if names else [])])
+
+
+def replay_notice(record: Record, others: str) -> str:
     """Return a sentence about from when the record is, and what has changed since."""
     when = datetime.fromtimestamp(record.saved).astimezone().strftime("%Y-%m-%d %H:%M")
-    changed = record.trajectory.inputs != now.inputs
-    return (
-        f"This is the record of {when}; no model was asked."
-        + (" Its files have changed since." if changed else "")
-        + " `%%agent --again` solves the task anew."
-    )
+    since = f" {others.replace('its files', 'Its files')} changed since." if others else ""
+    return f"This is the record of {when}; no model was asked.{since} `%%agent --again` solves the task anew."

@@ -27,6 +27,13 @@ def texts_in(code: str, most: int = 200) -> list[str]:
     return list(dict.fromkeys(text for text in found if isinstance(text, str) and 0 < len(text) <= most))
 
 
+def names_read(code: str) -> list[str]:
+    """Return the names that `code` reads, each once, in no particular order; what it sets itself may be among them."""
+    tree = parsed(code)
+    found = [n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)] if tree else []
+    return list(dict.fromkeys(found))
+
+
 def sameness(code: str) -> str:
     """Return what two codes share that differ only in comments and layout."""
     try:

@@ -371,6 +371,8 @@ class Trajectory:
         Further files that it reads, as they were then.
     locale : dict of str to str
         The time zone and the locale that it met, as a notebook's record has them.
+    rests_on : dict of str to str
+        Hashes of the user's variables that the task or its code reads, as they were when it ended.
     """
 
     task: str
@@ -400,6 +402,7 @@ class Trajectory:
     modules: tuple[str, ...] = ()
     reads: tuple[Input, ...] = ()
     locale: dict[str, str] = field(default_factory=dict)
+    rests_on: dict[str, str] = field(default_factory=dict)
 
     @property
     def growing(self) -> list[Attempt]:
