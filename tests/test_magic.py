@@ -694,8 +694,12 @@ def test_an_attempt_cell_alone_is_known_after_a_restart(solved, shell, tmp_path,
     assert "unchanged" in later.run(f"%%attempt {name}\n{SUM}")
 
 
-def test_a_replay_says_that_files_have_changed(solved, folder):
+def test_a_replay_says_that_files_have_changed(solved, folder, monkeypatch):
     (folder / "sales.csv").write_text("amount\n5\n")
+    solved.desk.settings.unattended = "replay"
+    solved.run(TASK)  # nobody would read a notice
+    assert "is not shown: its files have changed since." in solved.err and "Not run" in solved.err
+    monkeypatch.setattr(type(solved.desk.user), "attended", True)
     assert "Its files have changed since." in solved.run(TASK)
 
 
