@@ -130,6 +130,7 @@ def _run_options(parser: argparse.ArgumentParser, defaults: Any) -> None:
     parser.add_argument("--again", action="store_true", help="ask the model also for what an earlier run has solved")
     parser.add_argument("--trajectory", metavar="FILE.jsonl", help="write all that is said and done there, as it comes")
     parser.add_argument("--keep-attempts", action="store_true", help="keep failed attempts in the notebook, collapsed")
+    parser.add_argument("--no-verify", action="store_true", help="do not run the solved notebook in a fresh sandbox")
     _add_limits(parser, defaults)
     _add_json(parser)
 
@@ -139,6 +140,14 @@ def _verify_options(parser: argparse.ArgumentParser, defaults: Any) -> None:
     parser.add_argument("--files", nargs="+", action="extend", default=[], metavar="FILE", help=_ELSEWHERE)
     parser.add_argument(
         "--timeout", type=seconds, default=defaults.timeout, metavar="S", help="seconds for one execution"
+    )
+    shown = parser.add_mutually_exclusive_group()
+    shown.add_argument("--diff", action="store_true", help="show what the file holds beside what the fresh run gave")
+    shown.add_argument("--nbdime", action="store_true", help="show that with nbdime, where it is installed")
+    parser.add_argument("--no-stamp", action="store_true", help="do not write what was found into the file")
+    parser.add_argument("--twice", action="store_true", help="run it twice in any case, to find what is not steady")
+    parser.add_argument(
+        "--network", nargs="+", action="extend", default=[], metavar="HOST", help="hosts that the code may reach"
     )
     parser.set_defaults(memory=defaults.memory)
     _add_json(parser)

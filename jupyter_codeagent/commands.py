@@ -6,9 +6,10 @@ import json
 import os
 import re
 import shlex
+import shutil
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,7 @@ from jupyter_codeagent.trajectory import Attempt, Trajectory
 if TYPE_CHECKING:
     from jupyter_codeagent.headless import NotebookRun, Step
     from jupyter_codeagent.journal import Journal
+    from jupyter_codeagent.verified import Verified
 
 # What the user has to mend before it can work; all other failures are work that did not succeed.
 _FILES = (WrongUse, NotebookError, TrajectoryError)
@@ -84,16 +86,17 @@ def _run_task(options: Namespace) -> int:
     out = _output(options, Path(f"{slug(options.task)}.solved.ipynb"))
     with Terminal() as view:
         done = solve_task(view, options, out)
-    return _finish(options, [done.trajectory], done.saved, done.failure)
+    return _finish(options, [done.trajectory], done.saved, done.failure, verified=done.verified)
 
 
 @dataclass(frozen=True)
 class Done:
-    """A task that has ended: its record, the notebook that was written, and the failure that ended it, if any."""
+    """A task that has ended: its record, the notebook, the failure that ended it, and what verifying found, if any."""
 
     trajectory: Trajectory
     saved: Path | None
     failure: CodeAgentError | None
+    verified: Verified | None = None
 
 
 def solve_task(view: Terminal, options: Namespace, out: Path) -> Done:
@@ -118,13 +121,35 @@ def solve_task(view: Terminal, options: Namespace, out: Path) -> Done:
         left = left_inside(agent.sandbox)
     for complaint in end(writers):
         view.say(complaint)
-    saved = None
+    saved = verified = None
     if trajectory.attempts or trajectory.answers:
         saved = save_notebook(trajectory, out, options.keep_attempts)
         view.say(f"Written: {saved}")
+    if saved is not None and trajectory.status == "solved" and not options.no_verify:
+        files = [Path(trajectory.folder, name) for name in (*options.files, *(i.name for i in trajectory.inputs))]
+        verified = _verified(view, saved, options, files)
     if left:
         view.say(left)
-    return Done(trajectory, saved, failure)
+    return Done(trajectory, saved, failure, verified)
+
+
+def _verified(view: Terminal, saved: Path, options: Namespace, files: Sequence[Path]) -> Verified:
+    """Run the notebook that was written from the top in a fresh sandbox, and say what came of it."""
+    from jupyter_codeagent.sandbox import SandboxPolicy
+    from jupyter_codeagent.verified import save_verified
+
+    view.wait("the notebook is verified in a fresh sandbox")
+    names = tuple(str(f.expanduser().resolve()) for f in files)
+    policy = SandboxPolicy(
+        workspace=saved.resolve().parent, memory=options.memory, timeout=options.timeout, files=names
+    )
+    verified = save_verified(saved, policy, lambda done, total: _step(view, done, total))
+    view.say(str(verified))
+    return verified
+
+
+def _step(view: Terminal, done: int, total: int) -> None:
+    view.step(f"verifying cell {min(done + 1, total)} of {total}")
 
 
 def left_inside(sandbox: object) -> str:
@@ -192,16 +217,18 @@ def _run_notebook(options: Namespace) -> int:
     policy.check()
     if options.test:
         raise WrongUse("--test goes with --task; in a notebook write it on the %%agent line.")
-    with Terminal() as view, _journal(view, path.resolve(), options.again) as journal, Sandbox(policy) as sandbox:
-        model = shown_choice(view, options.model)
-        run = NotebookRun(notebook, sandbox, model, options.attempts, files, options.check, options.keep_attempts)
-        run.candidates, run.journal, run.trajectory = options.candidates, journal, options.trajectory
-        _watch_notebook(view, run)
-        saved = store(run.solved(), out)
-        view.say(f"Written{' as far as it went' if run.failure else ''}: {saved}")
-        if left := left_inside(sandbox):
-            view.say(left)
-    return _finish(options, run.trajectories, saved, run.error, run.failure, run.stopped)
+    with Terminal() as view:
+        with _journal(view, path.resolve(), options.again) as journal, Sandbox(policy) as sandbox:
+            model = shown_choice(view, options.model)
+            run = NotebookRun(notebook, sandbox, model, options.attempts, files, options.check, options.keep_attempts)
+            run.candidates, run.journal, run.trajectory = options.candidates, journal, options.trajectory
+            _watch_notebook(view, run)
+            saved = store(run.solved(), out)
+            view.say(f"Written{' as far as it went' if run.failure else ''}: {saved}")
+            if left := left_inside(sandbox):
+                view.say(left)
+        verified = None if run.failure or run.stopped or options.no_verify else _verified(view, saved, options, files)
+    return _finish(options, run.trajectories, saved, run.error, run.failure, run.stopped, verified)
 
 
 @contextmanager
@@ -272,13 +299,14 @@ def _finish(
     failure: CodeAgentError | None = None,
     reason: str = "",
     stopped: bool = False,
+    verified: Verified | None = None,
 ) -> int:
     statuses = {t.status for t in trajectories}
     solved = statuses == {"solved"} and not reason
     if saved and solved:
         tell(f"Open it: jupyter lab {shlex.quote(str(saved))}")
     if options.json:
-        write_json(outcome(trajectories, saved, solved, reason))
+        write_json(outcome(trajectories, saved, solved, reason, verified))
     else:
         for trajectory in trajectories:
             if trajectory.answer:
@@ -288,8 +316,14 @@ def _finish(
     return 0 if solved else 2 if isinstance(failure, _MISSING) else 1
 
 
-def outcome(trajectories: list[Trajectory], saved: Path | None, solved: bool, reason: str = "") -> dict[str, Any]:
-    """Return what ``run --json`` tells."""
+def outcome(
+    trajectories: list[Trajectory],
+    saved: Path | None,
+    solved: bool,
+    reason: str = "",
+    verified: Verified | None = None,
+) -> dict[str, Any]:
+    """Return what ``run --json`` tells; "verified" is null where nobody has looked, or could."""
     tasks = [_told(t) for t in trajectories]
     return {
         "version": 1,
@@ -297,6 +331,8 @@ def outcome(trajectories: list[Trajectory], saved: Path | None, solved: bool, re
         "reason": reason or " ".join(t["reason"] for t in tasks if t["reason"]),
         "answer": tasks[-1]["answer"] if tasks else None,
         "notebook": str(saved) if saved else None,
+        "verified": verified.ok if verified is not None and verified.report is not None else None,
+        "differences": verified.reasons if verified is not None and not verified.ok else [],
         "tasks": tasks,
     }
 
@@ -331,21 +367,38 @@ def _attempt(attempt: Attempt) -> dict[str, Any]:
 
 
 def _verify(options: Namespace) -> int:
+    from jupyter_codeagent import nbdime
     from jupyter_codeagent.sandbox import SandboxPolicy
     from jupyter_codeagent.verify import verify_notebook
 
     folder = Path(options.notebook).resolve().parent
-    files = tuple(str(Path(f).expanduser().resolve()) for f in options.files)
+    policy = SandboxPolicy(
+        workspace=folder,
+        memory=options.memory,
+        timeout=options.timeout,
+        files=tuple(str(Path(f).expanduser().resolve()) for f in options.files),
+        network=tuple(options.network),
+    )
+    policy.check()
     with Terminal() as view:
         view.wait(f"a fresh sandbox for {options.notebook} is made ready")
-        policy = SandboxPolicy(workspace=folder, memory=options.memory, timeout=options.timeout, files=files)
         report = verify_notebook(
-            options.notebook, policy, lambda done, total: view.step(f"cell {min(done + 1, total)} of {total}")
+            options.notebook,
+            policy,
+            lambda done, total: _step(view, done, total),
+            stamp=not options.no_stamp,
+            runs=2 if options.twice else None,
+            tell=view.say,
         )
     if options.json:
         write_json(report.to_dict())
     else:
-        sys.stdout.write(visible(f"{report}\n"))
+        width = shutil.get_terminal_size((100, 40)).columns
+        sys.stdout.write(visible(f"{report.side_by_side(width) if options.diff else report}\n"))
+        if options.nbdime:
+            sys.stdout.write(visible(f"\n{nbdime.differences(options.notebook, report.fresh)}\n"))
+        elif report.cells and not options.diff:
+            tell(f"Side by side: --diff{' or --nbdime' if nbdime.installed() else ''}.")
     return 0 if report.ok else 1
 
 

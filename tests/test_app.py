@@ -15,6 +15,7 @@ from nbformat import v4
 from jupyter_codeagent import verify_notebook
 from jupyter_codeagent.commands import model_stopped
 from jupyter_codeagent.notebook_file import read_notebook, write_notebook
+from jupyter_codeagent.stamp import state_of
 from tests.messages_server import Turn, serving
 
 
@@ -63,6 +64,8 @@ def test_task_is_solved_shown_and_saved(folder):
     assert "a-key-of-tests" not in done.stderr
     path = folder / "count-n-in-sales-csv.solved.ipynb"
     assert f"jupyter lab {path.name}" in done.stderr
+    assert f"Saved {path.name}; verified: 1 cell ran from the top in a fresh sandbox." in done.stderr
+    assert state_of(read_notebook(path)) == "verified"
     sources = [c.source for c in read_notebook(path).cells]
     assert sources == ["> Count N, in sales.csv!", "Strip.", GOOD.code, "There are two."]
     assert "a-key-of-tests" not in path.read_text() and str(folder) not in path.read_text()
@@ -75,6 +78,7 @@ def test_json_is_one_object_and_nothing_else(folder):
     told = json.loads(done.stdout)
     assert done.stdout.count("\n") == 1
     assert (told["status"], told["answer"], told["notebook"]) == ("solved", "two", "o.ipynb")
+    assert told["verified"] is True and told["differences"] == []
     attempts = told["tasks"][0]["attempts"]
     assert [a["status"] for a in attempts] == ["failed", "accepted"] and "KeyError" in attempts[0]["error"]
     [cell] = [c for c in read_notebook(folder / "o.ipynb").cells if c.cell_type == "code"]
@@ -92,9 +96,10 @@ def test_files_that_stay_in_the_sandbox_are_named(folder):
 def test_candidates_are_told_with_the_choice(folder):
     turns = [Turn("", code="x = 1", pace=0.01), Turn("", code="x = 2222"), Turn(answer="two"), Turn(answer="two")]
     with serving(turns) as server:
-        asked = ["run", "--task", "x", "--json", "--candidates", "2", "--check", "x > 5", "-o", "c.ipynb"]
+        asked = ["run", "--task", "x", "--json", "--no-verify", "--candidates", 2, "--check", "x > 5", "-o", "c.ipynb"]
         done = run(folder, *asked, url=server.url)
     assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["verified"] is None and state_of(read_notebook(folder / "c.ipynb")) == "none"
     first, second = json.loads(done.stdout)["tasks"][0]["attempts"]
     assert not first["chosen"] and second["chosen"] and second["of"] == 2
     assert "Candidate 2 of 2 was chosen: passes 1 of 1 check, more than the others." in done.stderr
@@ -175,11 +180,14 @@ def test_verify_shows_which_cell_is_executed(folder):
 def test_verify_names_the_differences(folder):
     cell = v4.new_code_cell("print(1)", outputs=[v4.new_output("stream", text="2\n")])
     write_notebook(v4.new_notebook(cells=[cell]), folder / "n.ipynb")
-    done = run(folder, "verify", "n.ipynb")
-    assert done.returncode == 1
+    done = run(folder, "verify", "n.ipynb", "--no-stamp")
+    assert done.returncode == 1 and state_of(read_notebook(folder / "n.ipynb")) == "none"
     assert "Cell 1: the printed text differs: line 1 was '2' and is now '1'." in done.stdout
-    told = json.loads(run(folder, "verify", "n.ipynb", "--json").stdout)
+    told = json.loads(run(folder, "verify", "n.ipynb", "--json", "--twice").stdout)
     assert told["ok"] is False and told["cells"][0]["cell"] == 1
+    assert state_of(read_notebook(folder / "n.ipynb")) == "failed"
+    shown = run(folder, "verify", "n.ipynb", "--diff").stdout
+    assert "in the file " in shown and "\n2   " in shown and " ~ 1\n" in shown
 
 
 def test_notebook_without_code_is_not_verified_and_ends_with_status_1(folder):
