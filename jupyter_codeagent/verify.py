@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from jupyter_codeagent.notebook import KEY
 from jupyter_codeagent.notebook_file import read_notebook
 from jupyter_codeagent.report import Difference, InputState, Report
 from jupyter_codeagent.sandbox import SandboxPolicy
+from jupyter_codeagent.sandbox.pool import pool
 from jupyter_codeagent.stamp import make, write_stamp
 
 DECIDED = {"error", "not run", "outside"}  # kinds of which a second run says nothing more
@@ -65,24 +67,29 @@ def verify_notebook(
     """
     if runs not in (None, 1, 2):
         raise ValueError(f"runs is {runs!r}; give 1, 2 or None")
-    notebook, folder = read_notebook(path), Path(path).resolve().parent
+    folder = Path(path).resolve().parent
+    policy = policy or SandboxPolicy(workspace=folder)
+    if Path(path).is_file():
+        pool().prepare(policy)  # it starts while the libraries that read the notebook are loaded
+    notebook = read_notebook(path)
     record, steps = notebook.metadata.get(KEY), steps_of(notebook)
     inputs, (missing, notes) = states(record, folder), _lacking(record)
     before = [*(Difference(0, "input", i.detail) for i in inputs if i.state != "same"), *missing]
     for difference in before:
         (tell or (lambda sentence: None))(difference.detail)
-    policy = policy or SandboxPolicy(workspace=folder)
     if not policy.environ:
         policy = replace(policy, environ=locality.environ(record))
-    findings = Findings(notebook, steps, folder)
-    first = run(steps, policy, progress)
-    found = findings.differences(first)
-    if steps and (runs == 2 or (runs is None and _open(found, findings))):
-        found, more = findings.judged(found, first, run(steps, policy, progress))
-        notes += more
+    with ThreadPoolExecutor(1) as beside:
+        environment = beside.submit(packages_of, [step.code for step in steps], folder=folder)
+        findings = Findings(notebook, steps, folder)
+        first = run(steps, policy, progress)
+        found = findings.differences(first)
+        if steps and (runs == 2 or (runs is None and _open(found, findings))):
+            found, more = findings.judged(found, first, run(steps, policy, progress))
+            notes += more
     notes += [*findings.order(), *left_out(notebook)]
     report = Report(
-        str(path), (*before, *found), first.executed, packages_of((s.code for s in steps), folder=folder),
+        str(path), (*before, *found), first.executed, environment.result(),
         tuple(InputState(i.name, i.state) for i in inputs), first.duration, first.tier,
         tuple(findings.risks(found)), tuple(notes), first.outputs,
     )  # fmt: skip
