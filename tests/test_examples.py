@@ -120,7 +120,11 @@ def test_demo_ends_with_a_verified_notebook_that_has_the_true_sums(tmp_path, mod
     assert done.returncode == 0, done.stderr
     for shown in ("Attempt 1", "verified; ", "The notebook has them.", "jupyter lab", "ANTHROPIC_API_KEY"):
         assert shown in done.stderr
-    assert sorted(os.listdir(tmp_path / "made" / "here")) == ["messy_sales.csv", "messy_sales.solved.ipynb"]
+    assert sorted(os.listdir(tmp_path / "made" / "here")) == [
+        "messy_sales.csv",
+        "messy_sales.solved.ipynb",
+        "messy_sales.solved.requirements.txt",
+    ]
 
 
 def test_demo_tells_paths_that_are_found_from_the_users_folder(tmp_path):
