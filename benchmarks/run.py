@@ -21,7 +21,7 @@ from typing import Any
 
 sys.path[0] = str(Path(__file__).parent.parent)  # this checkout's `benchmarks` and `tests`, from any folder
 
-from benchmarks import executing, filing, loop, memory, passing, starting, trying, ui, undoing, verifying  # noqa: E402
+from benchmarks import executing, filing, loop, memory, passing, saving, starting, trying, ui, undoing, verifying  # noqa: E402
 from benchmarks.measure import Row, load, machine  # noqa: E402
 
 Benchmark = Callable[[bool], Iterator[Row]]
@@ -39,6 +39,7 @@ ALL: dict[str, Benchmark] = {
     "prompts": loop.prompts,
     "memory": memory.idle,
     "values": passing.values,
+    "save": saving.notebook,
     "verify": verifying.verifying,
     "ui": ui.front_end,
 }

@@ -45,7 +45,7 @@ def new_notebook(cells: Sequence[Any], record: dict[str, Any]) -> Any:
         "language_info": {"name": "python"},
         KEY: record,
     }
-    return _v4().new_notebook(cells=list(cells), metadata=metadata)
+    return _node(nbformat=4, nbformat_minor=5, metadata=metadata, cells=list(cells))
 
 
 def notebook_record(trajectory: Trajectory) -> dict[str, Any]:
@@ -276,15 +276,17 @@ def _part(trajectory: Trajectory, role: str) -> dict[str, Any]:
     return {"version": 1, "role": role, "task": _safe_id(trajectory)}
 
 
-def _v4() -> Any:
-    import nbformat.v4  # late: it takes tenths of a second beside JupyterLab
+def _node(**parts: Any) -> Any:
+    # nbformat's own makers validate each part, a millisecond a cell; the whole is validated when it is written
+    import nbformat  # late: it takes tenths of a second beside JupyterLab
 
-    return nbformat.v4
+    from_dict: Any = nbformat.from_dict
+    return from_dict(parts)
 
 
 def _markdown(text: str, record: dict[str, Any], name: str) -> Any:
     source = harmless(_clean(text))
-    return _v4().new_markdown_cell(source, metadata={KEY: record}, id=_cell_id(record, name))
+    return _node(cell_type="markdown", id=_cell_id(record, name), metadata={KEY: record}, source=source)
 
 
 def _code(source: str, outputs: list[Any], metadata: dict[str, Any], name: str) -> Any:
@@ -293,10 +295,14 @@ def _code(source: str, outputs: list[Any], metadata: dict[str, Any], name: str) 
 
 def code_cell(source: str, outputs: Sequence[Output], metadata: dict[str, Any], name: str) -> Any:
     """Return a code cell with the id `name`; outputs as `plain_outputs` gives them."""
-    import nbformat
-
-    from_dict: Any = nbformat.from_dict
-    return _v4().new_code_cell(_clean(source), outputs=from_dict(list(outputs)), metadata=from_dict(metadata), id=name)
+    return _node(
+        cell_type="code",
+        id=name,
+        metadata=metadata,
+        execution_count=None,
+        source=_clean(source),
+        outputs=list(outputs),
+    )
 
 
 def _cell_id(record: dict[str, Any], name: str) -> str:
