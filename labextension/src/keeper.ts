@@ -1,9 +1,7 @@
 /** Keeps the cells of one notebook in step with what its kernel tells, and the kernel with what the user does. */
 
 import type { ISharedCodeCell } from '@jupyter/ydoc';
-import type { DocumentRegistry } from '@jupyterlab/docregistry';
 import type { IMimeBundle, IOutput } from '@jupyterlab/nbformat';
-import type { INotebookModel } from '@jupyterlab/notebook';
 import type { IDisposable } from '@lumino/disposable';
 import { type ISignal, Signal } from '@lumino/signaling';
 
@@ -32,8 +30,7 @@ import { unfinished } from './records';
 import type { IAttemptState, ITaskState } from './store';
 import type { IAttemptRecord, IReply } from './tokens';
 import { record } from './values';
-
-type Context = DocumentRegistry.IContext<INotebookModel>;
+import { isWritable, type NotebookContext } from './writable';
 
 /** How long after its end the page that ran a task may take to show it, in milliseconds. */
 const LATE = 1000;
@@ -42,7 +39,7 @@ const LATE = 1000;
 type Told = 'attempt' | 'accepted' | 'discarded';
 
 export interface IKeeperOptions {
-  context: Context;
+  context: NotebookContext;
   /** Whether failed attempts become one line when a later one succeeds. */
   collapseFailed: () => boolean;
   /** What is written where a task's kernel ended. */
@@ -85,8 +82,7 @@ export class Keeper implements IDisposable {
 
   /** Cells can be inserted. */
   get writable(): boolean {
-    const { model, contentsModel } = this._options.context;
-    return !model.readOnly && contentsModel?.writable !== false;
+    return isWritable(this._options.context);
   }
 
   get isDisposed(): boolean {

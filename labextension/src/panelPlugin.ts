@@ -139,14 +139,9 @@ function addCommands(
     icon: agentIcon,
     isEnabled: () => cells.current !== null,
     execute: async () => {
-      const context = cells.current?.panel.context;
-      const { model } = await show();
-      await model.act(async () => {
-        if (context?.model.dirty) {
-          await context.save();
-        }
-        await model.saving.verify(context?.localPath ?? '');
-      });
+      const work = cells.current;
+      const { model, view } = await show();
+      await model.act(() => view.verify(work));
     }
   });
 }

@@ -3,6 +3,7 @@
 import { URLExt } from '@jupyterlab/coreutils';
 import { ServerConnection } from '@jupyterlab/services';
 
+import { type IReport, toReport } from './panel/report';
 import { list, number, record, string } from './values';
 
 /** One thing that was looked at on the server's machine. */
@@ -35,7 +36,7 @@ export interface IVerification {
   done: number;
   total: number;
   text: string;
-  report?: { ok: boolean; differences: unknown[] };
+  report?: IReport;
 }
 
 /** What an answer may have in characters; ours are far smaller. */
@@ -68,24 +69,21 @@ export class Server {
     };
   }
 
-  /** Begin to run the notebook at `path` (as the server names it) in a fresh sandbox; returns the job. */
-  async verify(path: string): Promise<string> {
-    const body = JSON.stringify({ path });
+  /** Begin to run the notebook at `path` (as the server names it) in a fresh sandbox, and stamp its file or not; returns the job. */
+  async verify(path: string, stamp: boolean): Promise<string> {
+    const body = JSON.stringify({ path, stamp });
     return string((await this._ask('verify', { method: 'POST', body })).job);
   }
 
   async verification(job: string): Promise<IVerification> {
     const found = await this._ask(`verify/${encodeURIComponent(job)}`, {});
     const states = ['running', 'done', 'failed', 'stopped'] as const;
-    const report = record(found.report);
     return {
       state: states.find(state => state === found.state) ?? 'failed',
       done: number(found.done),
       total: number(found.total),
       text: string(found.text),
-      report: found.report
-        ? { ok: report.ok === true, differences: list(report.cells) }
-        : undefined
+      report: found.report ? toReport(found.report) : undefined
     };
   }
 

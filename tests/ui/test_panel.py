@@ -195,47 +195,6 @@ def test_undo_takes_the_last_accept_back(lab, model):
     notebook.attempt(1).becomes("succeeded")
 
 
-@pytest.mark.parametrize("way", ["/save", "button", "command"])
-def test_saving_what_was_kept_as_a_notebook(lab, model, way):
-    attempt = one_attempt(lab, model)
-    attempt.press("Accept")
-    attempt.becomes("accepted")
-    panel = lab.open_panel()
-    if way == "/save":
-        panel.send("/save kept.ipynb")
-    elif way == "button":
-        panel.button("Save as notebook...").click()
-    else:
-        lab.command("jupyter-codeagent:save-notebook")
-    if way != "/save":
-        lab.dialog().get_by_role("textbox").fill("kept.ipynb")
-        lab.dialog().locator(".jp-mod-accept").click()
-    kept = lab.server.root / lab.folder / "kept.ipynb"
-    lab.until(kept.exists, "the notebook is saved")
-    cells = json.loads(kept.read_text())["cells"]
-    assert SUM in ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
-    expect(panel.element).to_contain_text("kept.ipynb")
-
-
-def test_a_saved_notebook_is_verified_with_progress(lab, model):
-    attempt = one_attempt(lab, model)
-    attempt.press("Accept")
-    attempt.becomes("accepted")
-    panel = lab.open_panel()
-    panel.send("/save kept.ipynb")
-    panel.button("Verify").click()
-    expect(panel.element).to_contain_text("verified; ", timeout=40_000)
-
-
-def test_the_verify_command_verifies_the_notebook_that_is_open(lab, model):
-    notebook = lab.notebook("1 + 1", load=False)
-    notebook.run(0).settled()
-    notebook.save()
-    lab.command("jupyter-codeagent:verify-notebook")
-    panel = lab.open_panel()
-    expect(panel.element).to_contain_text("verified; ", timeout=40_000)
-
-
 def test_the_model_can_be_chosen(asked, lab, model):
     notebook, panel = asked
     server = model(SOLVED)

@@ -1,12 +1,15 @@
 /** What the panel has done elsewhere in the application. */
 
 import type { JupyterFrontEnd } from '@jupyterlab/application';
-import { InputDialog } from '@jupyterlab/apputils';
 import { PathExt } from '@jupyterlab/coreutils';
+import { NotebookPanel } from '@jupyterlab/notebook';
 import type { TranslationBundle } from '@jupyterlab/translation';
 
 import type { INotebookWork } from '../tokens';
+import type { NotebookContext } from '../writable';
 import type { PanelModel } from './model';
+import { askHowToSave, notebookName } from './saveDialog';
+import type { ISaveChoice } from './saving';
 import { undoReview } from './undo';
 import type { IPanelDeeds } from './view/context';
 
@@ -15,27 +18,36 @@ export function makeDeeds(
   model: PanelModel,
   trans: TranslationBundle
 ): IPanelDeeds {
+  const chosen = new WeakMap<INotebookWork, ISaveChoice>();
+  const proposed = (work: INotebookWork): ISaveChoice => ({
+    file: `${PathExt.basename(work.panel.context.localPath, '.ipynb')}.solved.ipynb`,
+    options: new Set(),
+    verify: true
+  });
+  const verify = (path: string): Promise<void> =>
+    model.verifying.verify(path, openContext(app, path));
   const save = async (
     work: INotebookWork,
-    name: string,
-    attempts = false
+    choice: ISaveChoice
   ): Promise<void> => {
-    const file = /\.ipynb$/.test(name) ? name : `${name}.ipynb`;
-    const verifiable = model.models !== null;
-    await model.saving.save(work, file, attempts, verifiable);
+    const path = await model.saving.save(work, choice);
+    if (choice.verify && model.verifiable) {
+      await verify(path);
+    }
   };
   const saveAs = async (work: INotebookWork): Promise<void> => {
-    const path = work.panel.context.localPath;
-    const result = await InputDialog.getText({
-      title: trans.__('Save as notebook'),
-      label: trans.__('File name, in the folder of this notebook:'),
-      text: `${PathExt.basename(path, '.ipynb')}.solved.ipynb`,
-      okLabel: trans.__('Save'),
-      required: true,
-      checkbox: { label: trans.__('With failed attempts'), checked: false }
-    });
-    if (result.button.accept && result.value?.trim()) {
-      await save(work, result.value.trim(), result.isChecked === true);
+    await model.refresh();
+    const choice = await askHowToSave(
+      chosen.get(work) ?? proposed(work),
+      {
+        options: model.info?.saving ?? new Set(),
+        verifiable: model.verifiable
+      },
+      trans
+    );
+    if (choice) {
+      chosen.set(work, choice);
+      await save(work, choice);
     }
   };
   return {
@@ -46,8 +58,29 @@ export function makeDeeds(
     open: async path => {
       await app.commands.execute('docmanager:open', { path });
     },
-    save: (work, name) => (name ? save(work, name) : saveAs(work)),
+    save: (work, name) =>
+      name
+        ? save(work, { ...proposed(work), file: notebookName(name) })
+        : saveAs(work),
     saveAs,
+    verify,
     undo: work => Promise.resolve(undoReview(work.panel, trans))
   };
+}
+
+/** Return the context of a notebook that is open; null where it is not. */
+function openContext(
+  app: JupyterFrontEnd,
+  path: string
+): NotebookContext | null {
+  for (const widget of app.shell.widgets('main')) {
+    if (
+      widget instanceof NotebookPanel &&
+      widget.context.localPath === path &&
+      widget.context.isReady
+    ) {
+      return widget.context;
+    }
+  }
+  return null;
 }

@@ -2,6 +2,7 @@
 
 import type { INotebookWork, IReply } from '../tokens';
 import { list, record, string } from '../values';
+import type { SaveOption } from './saving';
 
 export interface IVariable {
   name: string;
@@ -19,6 +20,8 @@ export interface IInfo {
   variables: IVariable[];
   files: string[];
   queued: number;
+  /** What may be asked for when a notebook is saved. */
+  saving: ReadonlySet<SaveOption>;
 }
 
 /** Ask the kernel of `work`; null where it has not our magics, or does not answer. */
@@ -51,6 +54,7 @@ function toInfo(reply: IReply): IInfo | null {
       };
     }),
     files: list(reply.files).map(string),
-    queued: list(reply.queue).length
+    queued: list(reply.queue).length,
+    saving: new Set(list(reply.saving).map(string)) as Set<SaveOption>
   };
 }

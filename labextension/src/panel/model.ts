@@ -6,6 +6,7 @@ import type { IDisposable } from '@lumino/disposable';
 import { type ISignal, Signal } from '@lumino/signaling';
 
 import type { IFinding, IModels, Server } from '../server';
+import { type StampWatch, stampWatch } from '../stamp/watch';
 import type { IAgentCells, INotebookWork } from '../tokens';
 import { sentenceOf } from '../values';
 import { Changes } from './changes';
@@ -18,6 +19,7 @@ import { commandOffers, currentCell, thingOffers } from './offers';
 import { type Attachment, sameAttachment } from './requests';
 import { Saving } from './saving';
 import type { PanelSettings } from './settings';
+import { Verifying } from './verifying';
 
 const FRESH = 1500; // milliseconds for which variables and files are not asked for again
 
@@ -43,7 +45,8 @@ export interface IModelOptions {
 }
 
 export class PanelModel implements IDisposable {
-  readonly saving: Saving;
+  readonly saving = new Saving();
+  readonly verifying: Verifying;
   readonly changes = new Changes();
   readonly settings: PanelSettings;
   readonly folds: Folds;
@@ -55,11 +58,12 @@ export class PanelModel implements IDisposable {
     this.settings = options.settings;
     this.folds = options.folds;
     this.trans = options.trans;
-    this.saving = new Saving(options.server);
+    this.verifying = new Verifying(options.server, options.trans);
     this._cells.currentChanged.connect(this._onCurrent);
     this.settings.changed.connect(this._revise);
     this.folds.changed.connect(this._revise);
     this.saving.changed.connect(this._emit);
+    this.verifying.changed.connect(this._emit);
     this.changes.changed.connect(this._emit);
     this._onCurrent();
     void this._askServer();
@@ -79,6 +83,11 @@ export class PanelModel implements IDisposable {
     return this._work;
   }
 
+  /** What the stamp of the active notebook is worth; null where none is open. */
+  get stamp(): StampWatch | null {
+    return this._stamp;
+  }
+
   /** Another one whenever the tasks, or how they are shown, may have changed. */
   get revision(): number {
     return this._revision;
@@ -96,6 +105,11 @@ export class PanelModel implements IDisposable {
   /** Null where the server cannot say. */
   get models(): IModels | null {
     return this._models;
+  }
+
+  /** The server can verify notebooks. */
+  get verifiable(): boolean {
+    return this._models !== null;
   }
 
   get notice(): INotice | null {
@@ -215,10 +229,17 @@ export class PanelModel implements IDisposable {
     }
   }
 
+  /** Show how a verification stands, or what it found. */
+  showVerification(): void {
+    this.changes.show(false);
+    this.verifying.show(true);
+  }
+
   /** Show the files that the sandbox has changed, as they are now. */
   showChanges(): void {
     const work = this._work;
     if (work) {
+      this.verifying.show(false);
       this.changes.show(true);
       void this.changes.refresh(work);
     }
@@ -260,18 +281,27 @@ export class PanelModel implements IDisposable {
     if (!this._disposed) {
       this._disposed = true;
       this._work?.changed.disconnect(this._onWork);
-      this.saving.close();
+      this.verifying.close();
+      this._stamp?.changed.disconnect(this._emit);
       Signal.clearData(this);
     }
   }
 
   private readonly _onCurrent = (): void => {
     this._work?.changed.disconnect(this._onWork);
+    this._stamp?.changed.disconnect(this._emit);
     this._work = this._cells.current;
     this._work?.changed.connect(this._onWork);
+    const notebook = this._work?.panel.content.model ?? null;
+    this._stamp = notebook && stampWatch(notebook);
+    this._stamp?.changed.connect(this._emit);
     this._info = null;
     this._notice = null;
     this.changes.clear();
+    const { verifying } = this;
+    if (verifying.current?.path !== this._work?.panel.context.localPath) {
+      verifying.show(false);
+    }
     this._seen = '';
     this._asked = 0;
     this._onWork();
@@ -314,6 +344,7 @@ export class PanelModel implements IDisposable {
   private _cells: IAgentCells;
   private _server: Server;
   private _work: INotebookWork | null = null;
+  private _stamp: StampWatch | null = null;
   private _info: IInfo | null = null;
   private _asked = 0;
   private _seen = '';

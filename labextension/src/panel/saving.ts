@@ -1,38 +1,38 @@
-/** "Save as notebook", and the verification of a notebook by the server. */
+/** "Save as notebook": what is asked of the kernel, and what came of it. */
 
 import { PathExt } from '@jupyterlab/coreutils';
 import { type ISignal, Signal } from '@lumino/signaling';
 
-import type { IVerification, Server } from '../server';
 import type { INotebookWork } from '../tokens';
+import { sentences } from './report';
 
-const POLL = 500; // milliseconds between two looks at a verification
+/** How long the kernel may take, in milliseconds: a lock file asks the package index for every package. */
+const PATIENCE = 300_000;
 
-/** A notebook that was saved, or is verified. */
+/** What the kernel may offer beside the name, as its `info` lists it. */
+export type SaveOption = 'attempts' | 'tasks' | 'lock' | 'header';
+
+/** How a notebook is to be saved. */
+export interface ISaveChoice {
+  /** Relative to the notebook's folder. */
+  file: string;
+  options: ReadonlySet<SaveOption>;
+  /** Verify it afterwards. */
+  verify: boolean;
+}
+
+/** A notebook that was saved. */
 export interface ISaved {
   /** As the server names it; empty while it is being saved. */
   path: string;
   /** What was said of it. */
   text: string;
-  /** The server can verify. */
-  verifiable: boolean;
-  verification: IVerification | null;
+  /** What the user has to know: cells out of order, files beside it. */
+  notes: string[];
 }
-
-/** A verification from the moment it is asked for. */
-interface IRun {
-  /** Empty until the server has named it. */
-  job: string;
-  stopped: boolean;
-}
-
-/** What is shown of a verification before the server has said anything. */
-const BEGUN: IVerification = { state: 'running', done: 0, total: 0, text: '' };
 
 export class Saving {
-  constructor(private _server: Server) {}
-
-  /** It changed: a step of a verification, mostly. */
+  /** Something is another. */
   get changed(): ISignal<Saving, void> {
     return this._changed;
   }
@@ -41,81 +41,27 @@ export class Saving {
     return this._current;
   }
 
-  /** Have the kernel of `work` save what was kept as `file`, a name relative to the notebook's folder. */
-  async save(
-    work: INotebookWork,
-    file: string,
-    attempts: boolean,
-    verifiable: boolean
-  ): Promise<void> {
-    this._leave();
-    this._set({ path: '', text: '', verifiable, verification: null });
+  /** Have the kernel of `work` save; returns the path as the server names it. */
+  async save(work: INotebookWork, choice: ISaveChoice): Promise<string> {
+    this._set({ path: '', text: '', notes: [] });
+    const options = Object.fromEntries(
+      [...choice.options].map(option => [option, true])
+    );
     const reply = await work
-      .request('save', { path: file, attempts })
+      .request('save', { ...options, path: choice.file }, PATIENCE)
       .finally(() => this._set(null));
     if (!reply.ok) {
       throw new Error(reply.text);
     }
     const folder = PathExt.dirname(work.panel.context.localPath);
-    const path = PathExt.join(folder, file);
-    this._set({ path, text: reply.text, verifiable, verification: null });
-  }
-
-  /** Run the notebook at `path` from the top in a fresh sandbox, and follow that until it ends. */
-  async verify(path: string): Promise<void> {
-    this._leave();
-    const run: IRun = { job: '', stopped: false };
-    this._run = run;
-    const show = (verification: IVerification) =>
-      this._set({ path, text: '', verifiable: true, verification });
-    show(BEGUN);
-    try {
-      run.job = await this._server.verify(path);
-      if (run.stopped) {
-        await this._server.stopVerification(run.job);
-      }
-      while (this._run === run) {
-        const seen = await this._server.verification(run.job);
-        if (this._run !== run) {
-          return; // another one was begun, or this one put away
-        }
-        show(seen);
-        if (seen.state !== 'running') {
-          return;
-        }
-        await new Promise(resolve => setTimeout(resolve, POLL));
-      }
-    } catch (error) {
-      if (this._run === run) {
-        this._set(null);
-      }
-      throw error;
-    }
-  }
-
-  /** Have it stopped; where the server has not said yet what to stop, as soon as it has. */
-  async stop(): Promise<void> {
-    const run = this._run;
-    if (run && !run.stopped) {
-      run.stopped = true;
-      if (run.job) {
-        await this._server.stopVerification(run.job);
-      }
-    }
+    const path = PathExt.join(folder, choice.file);
+    this._set({ path, text: reply.text, notes: sentences(reply.notes) });
+    return path;
   }
 
   /** Put away what is shown. */
   close(): void {
-    this._leave();
     this._set(null);
-  }
-
-  /** Follow no verification any more. */
-  private _leave(): void {
-    if (this._current?.verification?.state === 'running') {
-      void this.stop().catch(() => undefined); // the server ends it by itself when it goes
-    }
-    this._run = null;
   }
 
   private _set(saved: ISaved | null): void {
@@ -123,7 +69,6 @@ export class Saving {
     this._changed.emit();
   }
 
-  private _run: IRun | null = null;
   private _current: ISaved | null = null;
   private _changed = new Signal<Saving, void>(this);
 }

@@ -2,10 +2,13 @@
 
 import { addIcon, type LabIcon, saveIcon } from '@jupyterlab/ui-components';
 
+import { stampDetails, stampWords } from '../../stamp/stamp';
 import type { INotebookWork } from '../../tokens';
 import { sumOf } from '../sums';
 import { dollars, duration, oneLine } from '../text';
+import { verifyIcon } from '../verifyIcon';
 import { usePanel } from './context';
+import { Status } from './Status';
 import { tokensText } from './Task';
 
 export function Header(props: { work: INotebookWork }): JSX.Element {
@@ -17,7 +20,20 @@ export function Header(props: { work: INotebookWork }): JSX.Element {
       <div className="jp-codeagent-Header-title">
         <span>{oneLine(work.panel.title.label, 100)}</span>
         <Totals work={work} />
+        <Stamp />
       </div>
+      {model.verifiable && (
+        <HeaderButton
+          icon={verifyIcon}
+          label={trans.__('Verify in a fresh sandbox')}
+          disabled={model.verifying.running}
+          onClick={() => {
+            model.showVerification();
+            const path = work.panel.context.localPath;
+            void model.act(() => deeds.verify(path));
+          }}
+        />
+      )}
       <HeaderButton
         icon={saveIcon}
         label={trans.__('Save as notebook...')}
@@ -55,6 +71,20 @@ function Totals(props: { work: INotebookWork }): JSX.Element | null {
       {facts.filter(fact => fact).join(' · ')}
     </span>
   );
+}
+
+/** What the file says of its verification, and whether that still holds. */
+function Stamp(): JSX.Element | null {
+  const { model, trans } = usePanel();
+  const { stamp, standing } = model.stamp ?? {};
+  return stamp && standing ? (
+    <span
+      className="jp-codeagent-Panel-quiet"
+      title={stampDetails(stamp, standing, trans)}
+    >
+      <Status status={standing} word={stampWords(stamp, standing, trans)} />
+    </span>
+  ) : null;
 }
 
 function HeaderButton(props: {

@@ -3,15 +3,13 @@
 import { closeIcon } from '@jupyterlab/ui-components';
 import type { ReactNode } from 'react';
 
-import type { IVerification } from '../../server';
-import { record, string } from '../../values';
 import { slashHelp } from '../offers';
 import type { ISaved } from '../saving';
 import { SLASH } from '../slash';
 import { bounded, oneLine, visible } from '../text';
 import { usePanel } from './context';
 
-const DIFFERENCES = 10;
+const NOTES = 20;
 
 export function Messages(): JSX.Element {
   const { model } = usePanel();
@@ -89,18 +87,20 @@ function Notice(): JSX.Element | null {
 
 function Saved(props: { saved: ISaved }): JSX.Element {
   const { model, deeds, trans } = usePanel();
-  const { path, text, verifiable, verification } = props.saved;
-  const running = verification?.state === 'running';
+  const { path, text, notes } = props.saved;
   const said = visible(bounded(text || trans.__('Saved %1.', path), 1000).text);
   return (
-    <Message
-      kind={verification?.report?.ok === false ? 'error' : 'said'}
-      onClose={() => model.saving.close()}
-    >
+    <Message kind="said" onClose={() => model.saving.close()}>
       <p>{path ? said : trans.__('Saving...')}</p>
-      {verification && <Verification verification={verification} />}
-      <div className="jp-codeagent-Card-actions">
-        {path && (
+      {notes.length > 0 && (
+        <ul>
+          {notes.slice(0, NOTES).map((note, i) => (
+            <li key={i}>{oneLine(note, 500)}</li>
+          ))}
+        </ul>
+      )}
+      {path && (
+        <div className="jp-codeagent-Card-actions">
           <button
             type="button"
             className="jp-codeagent-Button"
@@ -108,56 +108,21 @@ function Saved(props: { saved: ISaved }): JSX.Element {
           >
             {trans.__('Open')}
           </button>
-        )}
-        {path && verifiable && !running && (
-          <button
-            type="button"
-            className="jp-codeagent-Button"
-            onClick={() => void model.act(() => model.saving.verify(path))}
-          >
-            {verification ? trans.__('Verify again') : trans.__('Verify')}
-          </button>
-        )}
-        {running && (
-          <button
-            type="button"
-            className="jp-codeagent-Button"
-            onClick={() => void model.act(() => model.saving.stop())}
-          >
-            {trans.__('Cancel')}
-          </button>
-        )}
-      </div>
+          {model.verifiable && !model.verifying.running && (
+            <button
+              type="button"
+              className="jp-codeagent-Button"
+              onClick={() => {
+                model.showVerification();
+                void model.act(() => deeds.verify(path));
+              }}
+            >
+              {trans.__('Verify')}
+            </button>
+          )}
+        </div>
+      )}
     </Message>
-  );
-}
-
-function Verification(props: { verification: IVerification }): JSX.Element {
-  const { trans } = usePanel();
-  const { state, done, total, text, report } = props.verification;
-  const label = trans.__('Verification');
-  const differences = report?.differences ?? [];
-  return (
-    <>
-      {state === 'running' && (
-        <progress
-          aria-label={label}
-          {...(total > 0 && { value: done, max: total })}
-        />
-      )}
-      <p>
-        {state === 'stopped'
-          ? trans.__('The verification was cancelled.')
-          : visible(bounded(text, 2000).text)}
-      </p>
-      {differences.length > 0 && (
-        <ul>
-          {differences.slice(0, DIFFERENCES).map((difference, i) => (
-            <li key={i}>{oneLine(sentence(difference), 300)}</li>
-          ))}
-        </ul>
-      )}
-    </>
   );
 }
 
@@ -185,10 +150,4 @@ function Message(props: {
       </button>
     </div>
   );
-}
-
-/** A difference is a sentence, or has one in it. */
-function sentence(difference: unknown): string {
-  const { text } = record(difference);
-  return string(difference) || string(text) || JSON.stringify(difference);
 }

@@ -13,6 +13,7 @@ const ICONS = new Map<string, LabIcon>([
   ['solved', checkIcon],
   ['succeeded', checkIcon],
   ['accepted', checkIcon],
+  ['verified', checkIcon],
   ['failed', closeIcon],
   ['discarded', closeIcon],
   ['edited', editIcon],

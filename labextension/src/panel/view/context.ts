@@ -14,6 +14,8 @@ export interface IPanelDeeds extends IDeeds {
   /** Ask for a name, then save. */
   saveAs(work: INotebookWork): Promise<void>;
   open(path: string): Promise<void>;
+  /** Verify the notebook at `path`, as the server names it, and follow that to its end. */
+  verify(path: string): Promise<void>;
 }
 
 export interface IPanelContext {

@@ -2,12 +2,14 @@
 
 import { ReactWidget, UseSignal } from '@jupyterlab/ui-components';
 
+import type { INotebookWork } from '../../tokens';
 import { Changes, ChangesButton } from './Changes';
 import { Composer } from './Composer';
 import { type IPanelContext, PanelContext, usePanel } from './context';
 import { Conversation } from './Conversation';
 import { Header } from './Header';
 import { Messages } from './Messages';
+import { Verification, VerificationButton } from './Verification';
 
 export class PanelView extends ReactWidget {
   constructor(private _context: IPanelContext) {
@@ -20,6 +22,15 @@ export class PanelView extends ReactWidget {
     const { model, deeds } = this._context;
     if (model.work) {
       await deeds.saveAs(model.work);
+    }
+  }
+
+  /** Verify the notebook of `work`, and show how that goes on. */
+  async verify(work: INotebookWork | null): Promise<void> {
+    const { model, deeds } = this._context;
+    if (work) {
+      model.showVerification();
+      await deeds.verify(work.panel.context.localPath);
     }
   }
 
@@ -44,9 +55,13 @@ function Content(): JSX.Element {
   return (
     <>
       <Header work={work} />
-      {model.changes.open ? (
+      {model.verifying.open || model.changes.open ? (
         <>
-          <Changes work={work} />
+          {model.verifying.open ? (
+            <Verification work={work} />
+          ) : (
+            <Changes work={work} />
+          )}
           <Messages />
         </>
       ) : (
@@ -57,6 +72,7 @@ function Content(): JSX.Element {
             revision={model.revision}
           />
           <ChangesButton />
+          <VerificationButton />
           <Messages />
           <Composer key={`box ${key}`} work={work} />
         </>

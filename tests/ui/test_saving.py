@@ -1,0 +1,90 @@
+"""Saving what was kept as a notebook, verifying notebooks, and the stamp that says so."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from playwright.sync_api import Locator, expect
+
+from tests.ui.lab import Lab, Notebook
+from tests.ui.stories import SUM, one_attempt
+
+VERIFY = "jupyter-codeagent:verify-notebook"
+WAIT = 60_000  # milliseconds for a verification: a fresh sandbox, on a busy machine
+
+
+def verification(lab: Lab) -> Locator:
+    """Return where a verification is shown."""
+    return lab.panel().element.get_by_role("region", name="Verification")
+
+
+def lying(lab: Lab) -> Notebook:
+    """Open a notebook whose second cell holds what its code does not print."""
+    cells = ["x = 41", "print(x)\nprint('end')", "x + 1"]
+    notebook = lab.notebook(*cells, load=False)
+    for index in range(3):
+        notebook.run(index).settled()
+    notebook.save()
+    file = lab.server.root / notebook.path
+    content = json.loads(file.read_text())
+    content["cells"][1]["outputs"][0]["text"] = "<b>42</b>\u202e\nend\n"
+    lab.close_widgets()
+    file.write_text(json.dumps(content))
+    return lab.open()
+
+
+@pytest.mark.parametrize("way", ["/save", "button", "command"])
+def test_saving_what_was_kept_as_a_notebook(lab, model, way):
+    attempt = one_attempt(lab, model)
+    attempt.press("Accept")
+    attempt.becomes("accepted")
+    panel = lab.open_panel()
+    if way == "/save":
+        panel.send("/save kept.ipynb")
+    elif way == "button":
+        panel.button("Save as notebook...").click()
+    else:
+        lab.command("jupyter-codeagent:save-notebook")
+    if way != "/save":
+        lab.dialog().get_by_role("textbox").fill("kept")
+        lab.dialog().get_by_label("Verify it").uncheck()
+        lab.dialog().get_by_role("textbox").press("Enter")
+    kept = lab.server.root / lab.folder / "kept.ipynb"
+    lab.until(kept.exists, "the notebook is saved")
+    cells = json.loads(kept.read_text())["cells"]
+    assert SUM in ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    expect(panel.element).to_contain_text("kept.ipynb")
+    if way == "/save":  # verified at once
+        panel.element.get_by_role("button", name="kept.ipynb").click()
+        expect(verification(lab).get_by_text("Verified", exact=True).first).to_be_visible(timeout=WAIT)
+
+
+def test_differences_are_shown_side_by_side_and_lead_to_their_cell(lab, model):
+    notebook = lying(lab)
+    notebook.activate(2)
+    lab.command(VERIFY)
+    view = verification(lab)
+    expect(view.get_by_role("heading", name="Verification")).to_be_focused()
+    expect(view.get_by_text("Not reproducible: 1 difference").first).to_be_visible(timeout=WAIT)
+    expect(view.get_by_role("group", name="In the file")).to_contain_text("− <b>42</b>⟨U+202E⟩")
+    expect(view.get_by_role("group", name="Now")).to_contain_text("+ 41")
+    expect(view.locator("b")).to_have_count(0)
+    view.get_by_role("button", name="Go to cell 2").press("Enter")
+    lab.until(lambda: notebook.active == 1, "the cell is the active one")
+    view.get_by_role("button", name="Back to the tasks").press("Enter")
+    expect(lab.panel().box).to_be_focused()
+    expect(lab.panel().element.get_by_role("button", name=re.compile("Not reproducible"))).to_be_visible()
+
+
+def test_a_verification_tells_how_far_it_is_and_is_stopped(lab, model):
+    notebook = lab.notebook("import time", "time.sleep(600)", load=False)
+    notebook.save()
+    lab.command(VERIFY)
+    view = verification(lab)
+    expect(view.get_by_text("Cell 2 of 2").first).to_be_visible(timeout=WAIT)
+    expect(view.get_by_role("progressbar")).to_have_attribute("max", "2")
+    view.get_by_role("button", name="Stop").click()
+    expect(view.get_by_text("Stopped").first).to_be_visible(timeout=WAIT)
+    expect(view.get_by_role("button", name="Verify again")).to_be_enabled()
