@@ -92,8 +92,8 @@ class Jobs:
         """Return the job of that id, if it is known."""
         return self._jobs.get(id)
 
-    async def start(self, file: Path, name: str) -> Job:
-        """Begin to verify the notebook in `file`, which the user calls `name`.
+    async def start(self, file: Path, name: str, *, stamp: bool = True) -> Job:
+        """Begin to verify the notebook in `file`, which the user calls `name`, and to stamp the file or not.
 
         Raises
         ------
@@ -108,7 +108,7 @@ class Jobs:
         self._forget()
         try:
             job.process = await _process()
-            await _send(job.process, {"file": str(file), "name": name})
+            await _send(job.process, {"file": str(file), "name": name, "stamp": stamp})
         except OSError as error:
             job.state, job.text = "failed", f"No process could be started for it ({error}); free some memory."
             return job
@@ -162,7 +162,7 @@ async def _process() -> asyncio.subprocess.Process:
     )
 
 
-async def _send(process: asyncio.subprocess.Process, request: dict[str, str]) -> None:
+async def _send(process: asyncio.subprocess.Process, request: dict[str, Any]) -> None:
     if process.stdin is not None:
         process.stdin.write(json.dumps(request).encode() + b"\n")
         await process.stdin.drain()

@@ -106,14 +106,20 @@ class VerifyHandler(Handler):
     @allowed("execute")
     async def post(self) -> None:
         """Begin a verification and answer with its job."""
-        path = self.body().get("path")
+        body = self.body()
+        path = body.get("path")
         file = await notebook_file(self.contents_manager, path)
         try:
-            job = await self.app.jobs.start(file, str(path).strip("/"))
+            job = await self.app.jobs.start(file, str(path).strip("/"), stamp=await self._may_stamp(body))
         except Busy as error:
             raise Refused(429, str(error)) from error
         self.set_status(201)
         self.answer(job.told())
+
+    async def _may_stamp(self, body: dict[str, Any]) -> bool:
+        """Say whether the file is stamped: unless told otherwise, where whoever asks may write."""
+        allowed = self.authorizer.is_authorized(self, self.current_user, "write", "contents")
+        return body.get("stamp") is not False and await ensure_async(allowed)
 
 
 class JobHandler(Handler):

@@ -1,9 +1,9 @@
 """python -m jupyter_codeagent.verify_job: one notebook verified for the server extension, in a process of its own.
 
-It reads one line from standard input, ``{"file": path, "name": what the user calls it}``, and writes lines to standard
-output: ``{"done": n, "total": m}`` while it works, then ``{"report": {...}, "text": sentence}`` or
-``{"error": sentence}``. It ends when it gets SIGTERM or when its standard input ends, so that it never outlives the
-server.
+It reads one line from standard input, ``{"file": path, "name": what the user calls it, "stamp": true or false}``, and
+writes lines to standard output: ``{"done": n, "total": m}`` while it works, then ``{"report": {...},
+"text": sentence}`` or ``{"error": sentence}``. It ends when it gets SIGTERM or when its standard input ends, so that it
+never outlives the server. Where "stamp" is false the file is left as it is.
 """
 
 from __future__ import annotations
@@ -29,21 +29,25 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _stop)
     threading.Thread(target=_watch_the_server, daemon=True).start()
     try:
-        _write(_verified(Path(request["file"]), str(request["name"])))
+        _write(_verified(Path(request["file"]), str(request["name"]), request["stamp"] is True))
     except KeyboardInterrupt:
         sys.exit(130)
 
 
-def _verified(file: Path, name: str) -> dict[str, Any]:
+def _verified(file: Path, name: str, stamp: bool) -> dict[str, Any]:
     app = CodeAgentApp.instance()
     app.load_config_file()
     policy = SandboxPolicy(workspace=file.parent, memory=app.memory, timeout=app.timeout)
     try:
-        report = verify_notebook(file, policy, lambda done, total: _write({"done": done, "total": total}))
+        report = verify_notebook(file, policy, _progress, stamp=stamp)
     except CodeAgentError as error:
         return {"error": str(error).replace(str(file), name)}
     report = replace(report, path=name)
     return {"report": report.to_dict(), "text": str(report).partition("\n")[0]}
+
+
+def _progress(done: int, total: int) -> None:
+    _write({"done": done, "total": total})
 
 
 def _write(line: dict[str, Any]) -> None:

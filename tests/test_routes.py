@@ -234,15 +234,22 @@ def test_models_without_any_configuration_say_what_is_missing(tmp_path):
     assert all("set ANTHROPIC_API_KEY" in m["detail"] or "model pull" in m["detail"] for m in answer["models"])
 
 
-def test_a_notebook_in_a_folder_is_verified(server):
-    notebook(server.root / "a folder" / "b.ipynb", "x = 1", "assert x == 1")
-    status, begun = server.verify("/a folder/b.ipynb")
+@pytest.mark.parametrize("stamp", [True, False])
+def test_a_notebook_in_a_folder_is_verified_and_stamped_unless_told_otherwise(server, stamp):
+    file = notebook(server.root / "a folder" / "b.ipynb", "x = 1", "assert x == 1")
+    before = file.read_bytes()
+    asked = {"path": "/a folder/b.ipynb", **({} if stamp else {"stamp": False})}
+    status, begun = server.call("POST", "verify", asked)
     assert status == 201 and begun["state"] == "running" and begun["path"] == "a folder/b.ipynb"
     ended = server.wait(begun["job"])
     assert ended["state"] == "done" and ended["report"]["ok"] and ended["report"]["path"] == "a folder/b.ipynb"
     assert (ended["done"], ended["total"]) == (2, 2) and "verified" in ended["text"]
     assert str(server.root) not in json.dumps(ended)
     assert server.call("DELETE", f"verify/{begun['job']}")[1] == ended
+    made = ended["report"]["stamp"]
+    assert made["ok"] and made["executed"] == 2
+    record = json.loads(file.read_bytes())["metadata"].get("jupyter_codeagent")
+    assert record == {"version": 1, "verified": made} if stamp else file.read_bytes() == before
 
 
 def test_a_notebook_that_fails_has_a_report(server):

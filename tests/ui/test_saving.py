@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
+from typing import Any
 
+import nbformat
 import pytest
 from playwright.sync_api import Locator, expect
 
+from jupyter_codeagent.stamp import state_of
 from tests.ui.lab import Lab, Notebook
 from tests.ui.stories import SUM, one_attempt
 
@@ -18,6 +22,11 @@ WAIT = 60_000  # milliseconds for a verification: a fresh sandbox, on a busy mac
 def verification(lab: Lab) -> Locator:
     """Return where a verification is shown."""
     return lab.panel().element.get_by_role("region", name="Verification")
+
+
+def stamp_in(file: Path) -> Any:
+    """Return the stamp in a file; None where there is none."""
+    return json.loads(file.read_text())["metadata"].get("jupyter_codeagent", {}).get("verified")
 
 
 def lying(lab: Lab) -> Notebook:
@@ -88,3 +97,35 @@ def test_a_verification_tells_how_far_it_is_and_is_stopped(lab, model):
     view.get_by_role("button", name="Stop").click()
     expect(view.get_by_text("Stopped").first).to_be_visible(timeout=WAIT)
     expect(view.get_by_role("button", name="Verify again")).to_be_enabled()
+
+
+def test_a_notebook_that_is_open_is_stamped_and_an_edit_ends_that(lab, model):
+    notebook = lab.notebook("x = 41", "x + 1", load=False)
+    for index in range(2):
+        notebook.run(index).settled()  # and not saved
+    lab.command(VERIFY)
+    view = verification(lab)
+    expect(view.get_by_text("Verified", exact=True).first).to_be_visible(timeout=WAIT)
+    status = lab.page.locator("#jp-main-statusbar")
+    stamp = status.get_by_role("button", name=re.compile(r"^Verified \d{4}-\d\d-\d\d \d\d:\d\d, 2 cells$"))
+    expect(stamp).to_be_visible()
+    expect(stamp).to_have_attribute("title", re.compile("what the file itself says"))
+    file = lab.server.root / notebook.path
+    lab.until(lambda: stamp_in(file), "the stamp is saved")
+    assert state_of(nbformat.read(file, 4)) == "verified"
+    notebook.cell(1).write("x + 2")
+    expect(status.get_by_role("button", name="Edited since it was verified")).to_be_visible()
+    expect(lab.panel().element).to_contain_text("Edited since it was verified")
+    notebook.cell(1).write("x + 1")
+    expect(stamp).to_be_visible()
+
+
+def test_a_notebook_that_is_edited_while_it_is_verified_is_not_stamped(lab, model):
+    notebook = lab.notebook("import time", "time.sleep(3)", load=False)
+    notebook.save()
+    lab.command(VERIFY)
+    view = verification(lab)
+    expect(view.get_by_text("Cell 2 of 2").first).to_be_visible(timeout=WAIT)
+    notebook.cell(0).write("import time  # as time")
+    expect(view.get_by_text("was edited while it was verified").first).to_be_visible(timeout=WAIT)
+    assert stamp_in(lab.server.root / notebook.path) is None
