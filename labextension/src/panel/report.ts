@@ -30,7 +30,7 @@ export interface IReport {
   /** What may differ some other time. */
   risks: string[];
   notes: string[];
-  /** To be written into the notebook's metadata; null where the server has written it, or makes none. */
+  /** What is, or is to be, written into the notebook's metadata; null where the server makes none. */
   stamp: Record<string, unknown> | null;
 }
 

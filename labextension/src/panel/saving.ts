@@ -3,7 +3,8 @@
 import { PathExt } from '@jupyterlab/coreutils';
 import { type ISignal, Signal } from '@lumino/signaling';
 
-import type { INotebookWork } from '../tokens';
+import type { INotebookWork, IReply } from '../tokens';
+import { isWritable } from '../writable';
 import { sentences } from './report';
 
 /** How long the kernel may take, in milliseconds: a lock file asks the package index for every package. */
@@ -44,12 +45,7 @@ export class Saving {
   /** Have the kernel of `work` save; returns the path as the server names it. */
   async save(work: INotebookWork, choice: ISaveChoice): Promise<string> {
     this._set({ path: '', text: '', notes: [] });
-    const options = Object.fromEntries(
-      [...choice.options].map(option => [option, true])
-    );
-    const reply = await work
-      .request('save', { ...options, path: choice.file }, PATIENCE)
-      .finally(() => this._set(null));
+    const reply = await ask(work, choice).finally(() => this._set(null));
     if (!reply.ok) {
       throw new Error(reply.text);
     }
@@ -71,4 +67,16 @@ export class Saving {
 
   private _current: ISaved | null = null;
   private _changed = new Signal<Saving, void>(this);
+}
+
+async function ask(work: INotebookWork, choice: ISaveChoice): Promise<IReply> {
+  const { context } = work.panel;
+  // the kernel reads the user's Markdown and outputs from the file
+  if (context.model.dirty && isWritable(context)) {
+    await context.save();
+  }
+  const options = Object.fromEntries(
+    [...choice.options].map(option => [option, true])
+  );
+  return work.request('save', { ...options, path: choice.file }, PATIENCE);
 }

@@ -37,7 +37,10 @@ export function Header(props: { work: INotebookWork }): JSX.Element {
       <HeaderButton
         icon={saveIcon}
         label={trans.__('Save as notebook...')}
-        disabled={!tasks.some(task => task.attempts.length > 0)}
+        disabled={
+          !model.info?.saving.has('tasks') &&
+          !tasks.some(task => task.attempts.length > 0)
+        }
         onClick={() => void model.act(() => deeds.saveAs(work))}
       />
       <HeaderButton

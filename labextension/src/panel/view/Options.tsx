@@ -15,63 +15,84 @@ export function Options(props: { id: string }): JSX.Element {
       aria-label={trans.__('Options')}
     >
       <ModelChoice />
-      <label>
-        <span>{trans.__('Attempts at most')}</span>
-        <input
-          className="jp-mod-styled"
-          type="number"
-          min={1}
-          max={100}
-          placeholder={trans.__('as configured')}
-          value={settings.get('attemptsLimit') || ''}
-          onChange={event => {
-            const count = Math.trunc(Number(event.target.value));
-            const limit = Math.min(100, Math.max(0, count || 0));
-            void model.act(() => settings.set('attemptsLimit', limit));
-          }}
-        />
-      </label>
-      <label>
-        <span>{trans.__('Candidates')}</span>
-        <input
-          className="jp-mod-styled"
-          type="number"
-          min={1}
-          max={8}
-          placeholder={trans.__('as configured')}
-          title={trans.__(
-            'Replies to each ask that are tried side by side; each costs tokens'
-          )}
-          value={settings.get('candidates') || ''}
-          onChange={event => {
-            const count = Math.trunc(Number(event.target.value));
-            const candidates = Math.min(8, Math.max(0, count || 0));
-            void model.act(() => settings.set('candidates', candidates));
-          }}
-        />
-      </label>
-      <label className="jp-codeagent-Options-check">
-        <input
-          type="checkbox"
-          checked={background}
-          disabled={!possible}
-          onChange={event =>
-            void model.act(() =>
-              settings.set('background', event.target.checked)
-            )
-          }
-        />
-        <span>{trans.__('In the background')}</span>
-      </label>
-      <label className="jp-codeagent-Options-check">
-        <input
-          type="checkbox"
-          checked={model.review}
-          onChange={event => (model.review = event.target.checked)}
-        />
-        <span>{trans.__('Ask me before each execution')}</span>
-      </label>
+      <Count
+        label={trans.__('Attempts at most')}
+        most={100}
+        name="attemptsLimit"
+      />
+      <Count
+        label={trans.__('Candidates')}
+        most={8}
+        name="candidates"
+        title={trans.__(
+          'Replies to each ask that are tried side by side; each costs tokens'
+        )}
+      />
+      <Check
+        label={trans.__('In the background')}
+        checked={background}
+        disabled={!possible}
+        onChange={checked =>
+          void model.act(() => settings.set('background', checked))
+        }
+      />
+      <Check
+        label={trans.__('Ask me before each execution')}
+        checked={model.review}
+        onChange={checked => (model.review = checked)}
+      />
     </div>
+  );
+}
+
+/** A number that the user may set; 0 and nothing are "as configured". */
+function Count(props: {
+  label: string;
+  name: 'attemptsLimit' | 'candidates';
+  most: number;
+  title?: string;
+}): JSX.Element {
+  const { model, trans } = usePanel();
+  const { settings } = model;
+  const { label, name, most, title } = props;
+  return (
+    <label>
+      <span>{label}</span>
+      <input
+        className="jp-mod-styled"
+        type="number"
+        min={1}
+        max={most}
+        placeholder={trans.__('as configured')}
+        title={title}
+        value={settings.get(name) || ''}
+        onChange={event => {
+          const count = Math.trunc(Number(event.target.value)) || 0;
+          const value = Math.min(most, Math.max(0, count));
+          void model.act(() => settings.set(name, value));
+        }}
+      />
+    </label>
+  );
+}
+
+function Check(props: {
+  label: string;
+  checked: boolean;
+  disabled?: boolean;
+  onChange: (checked: boolean) => void;
+}): JSX.Element {
+  const { label, checked, disabled, onChange } = props;
+  return (
+    <label className="jp-codeagent-Options-check">
+      <input
+        type="checkbox"
+        checked={checked}
+        disabled={disabled}
+        onChange={event => onChange(event.target.checked)}
+      />
+      <span>{label}</span>
+    </label>
   );
 }
 
