@@ -13,7 +13,7 @@ from jupyter_codeagent.bridge.feed import Message
 from jupyter_codeagent.desk import Desk
 from jupyter_codeagent.errors import CodeAgentError, WrongUse
 from jupyter_codeagent.keys import secret_file
-from jupyter_codeagent.managing import Managing
+from jupyter_codeagent.managing import SAVE_OPTIONS, Managing
 from jupyter_codeagent.page import brief
 from jupyter_codeagent.taken import Taken
 from jupyter_codeagent.terminal import visible
@@ -114,12 +114,13 @@ class Control:
             "files": self._files(),
             "busy": busy[0] if busy else "",
             "queue": busy[1:],
+            "saving": [option.removeprefix("--") for option in SAVE_OPTIONS],
         }
 
     def save(self, data: Message) -> Message:
         """Save what ran as a notebook: the user's cells and all tasks, or with ``tasks`` these alone."""
         saved = self.managing.save_as(text(data, "path"), data.get("attempts") is True, data.get("tasks") is True)
-        return {"path": str(saved.path), "notes": list(saved.notes)}
+        return {"path": str(saved.path), "notes": [visible(note) for note in saved.notes]}
 
     def fetch(self, data: Message) -> Message:
         """Copy a variable of the sandbox into the notebook, under a free name only."""

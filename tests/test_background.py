@@ -228,6 +228,7 @@ def test_tasks_wait_for_their_turn_with_the_variables_of_their_own_start(front, 
     assert f"In the background: {first}; waiting: {second}." in status
     info = front.ask("info")
     assert info["busy"] == first and info["queue"] == [second]
+    assert {"attempts", "tasks"} <= set(info["saving"])
     assert ended(front, second) == "solved" and statuses(front, first)[-1] == "solved"
     assert statuses(front, second)[:2] == ["queued", "running"]
     (output,) = screen(front).attempts[second, 1]["outputs"]
