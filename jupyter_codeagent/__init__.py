@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from jupyter_codeagent.agent import Agent as Agent
     from jupyter_codeagent.api import data_agent as data_agent
     from jupyter_codeagent.api import solve as solve
+    from jupyter_codeagent.minimise import minimise_notebook as minimise_notebook
     from jupyter_codeagent.models import ScriptedModel as ScriptedModel
     from jupyter_codeagent.models import get_model as get_model
     from jupyter_codeagent.sandbox import Candidate as Candidate
@@ -28,6 +29,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "agent": ["Agent"],
     "api": ["solve", "data_agent"],
+    "minimise": ["minimise_notebook"],
     "models": ["get_model", "ScriptedModel"],
     "saving": ["save_notebook"],
     "sandbox": ["Sandbox", "SandboxPolicy", "Checkpoint", "Candidate"],

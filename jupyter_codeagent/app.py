@@ -19,6 +19,7 @@ from jupyter_codeagent.options import count, seconds, several
 _HELP = {
     "run": "solve a task, or the agent cells of a notebook, and save the solved notebook",
     "verify": "execute a saved notebook in a fresh sandbox and compare the outputs",
+    "minimise": "leave out the cells that a notebook's result does not need",
     "doctor": "tell what works on this machine, and how to mend what does not",
     "model": "the local model: status, pull, serve or remove",
     "demo": "solve a small data task with the local model, without a key",
@@ -78,9 +79,9 @@ class Command(Application):
 
     def start(self) -> int:  # type: ignore[override]  # as above
         """Do it and return the exit status."""
-        from jupyter_codeagent import commands, demo  # late, so that --help answers at once
+        from jupyter_codeagent import commands, demo, minimising  # late, so that --help answers at once
 
-        function = {**commands.COMMANDS, "demo": demo.run_demo}[self.name]
+        function = {**commands.COMMANDS, "demo": demo.run_demo, "minimise": minimising.run_minimise}[self.name]
         return commands.guarded(function, self.options)
 
 
@@ -153,6 +154,20 @@ def _verify_options(parser: argparse.ArgumentParser, defaults: Any) -> None:
     _add_json(parser)
 
 
+def _minimise_options(parser: argparse.ArgumentParser, defaults: Any) -> None:
+    parser.add_argument("notebook", metavar="NOTEBOOK.ipynb", help="the saved notebook; it is not changed")
+    parser.add_argument("-o", "--output", metavar="OUT.ipynb", help="what to write (NOTEBOOK.minimal.ipynb)")
+    parser.add_argument(
+        "--keep", nargs="+", action="extend", default=[], metavar="NAME", help="variables that belong to the result"
+    )
+    parser.add_argument("--files", nargs="+", action="extend", default=[], metavar="FILE", help=_ELSEWHERE)
+    parser.add_argument(
+        "--timeout", type=seconds, default=defaults.timeout, metavar="S", help="seconds for one execution"
+    )
+    parser.set_defaults(memory=defaults.memory)
+    _add_json(parser)
+
+
 def _doctor_options(parser: argparse.ArgumentParser, defaults: Any) -> None:
     parser.add_argument("--model", default=defaults.model or None, metavar="M", help="the model to ask about")
     parser.add_argument("--only", choices=["sandbox", "model"], default="", help="look at that alone")
@@ -175,6 +190,7 @@ def _demo_options(parser: argparse.ArgumentParser, defaults: Any) -> None:
 _OPTIONS: dict[str, Callable[[argparse.ArgumentParser, Any], None]] = {
     "run": _run_options,
     "verify": _verify_options,
+    "minimise": _minimise_options,
     "doctor": _doctor_options,
     "model": _model_options,
     "demo": _demo_options,

@@ -1,11 +1,14 @@
 """Notebooks without the cells that their result does not need."""
 
+import json
+from argparse import Namespace
+
 import pytest
 from nbformat import v4
 
-from jupyter_codeagent import verify_notebook
+from jupyter_codeagent import minimise_notebook, verify_notebook
 from jupyter_codeagent.errors import NotebookError
-from jupyter_codeagent.minimise import minimise_notebook
+from jupyter_codeagent.minimising import run_minimise
 from jupyter_codeagent.notebook_file import read_notebook, write_notebook
 
 KEY = "jupyter_codeagent"
@@ -78,3 +81,12 @@ def test_notebook_that_fails_is_left_alone(tmp_path):
     with pytest.raises(NotebookError, match="is the notebook itself; give the smaller one another name"):
         minimise_notebook(path, path)
     assert not (tmp_path / "small.ipynb").exists()
+
+
+def test_command_writes_the_smaller_notebook_verified(tmp_path, capsys):
+    path = notebook(tmp_path, code("x = 1"), code("y = 2"), code("print(y)", "2\n"))
+    limits = {"memory": 2**30, "timeout": 30.0, "files": []}
+    assert run_minimise(Namespace(notebook=path, output=None, keep=[], json=True, **limits)) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["left_out"] == [1] and told["ok"] and told["path"] == str(tmp_path / "n.minimal.ipynb")
+    assert read_notebook(told["path"]).metadata[KEY]["verified"]["ok"] is True
