@@ -30,6 +30,7 @@ from jupyter_codeagent.notebook import (
 from jupyter_codeagent.options import parse
 from jupyter_codeagent.sandbox import Sandbox
 from jupyter_codeagent.source import texts_in
+from jupyter_codeagent.surroundings import with_cells
 from jupyter_codeagent.trajectory import Attempt, Observation, Trajectory, code_hash
 
 _PERSONAL = re.compile(r"(?m)^[ \t]*%agent\b.*$")
@@ -94,6 +95,7 @@ class NotebookRun:
     error: CodeAgentError | None = None  # what model or sandbox failed with after some attempts
     stopped: bool = False
     models: dict[str | None, Model] = field(default_factory=dict)
+    imported: set[str] = field(default_factory=set)  # modules of packages, by ordinary cells
 
     def steps(self) -> Generator[Step, None, None]:
         """Run the cells in order, up to the first that fails, yielding what happens."""
@@ -242,6 +244,7 @@ class NotebookRun:
         new.source = code
         self.cells.append(new)
         observation = self.sandbox.execute(code)
+        self.imported |= set(observation.modules)
         new.outputs = outputs_of(observation)
         yield Step(number, observation=observation)
         error = observation.error
@@ -261,7 +264,8 @@ class NotebookRun:
             cell.id = f"cell-{number}"
         number_cells(notebook.cells)
         if self.trajectories:
-            notebook.metadata[KEY] = merged_record(self.trajectories)
+            codes = [c.source for c in self.cells if c.cell_type == "code" and SKIP not in c.metadata.get("tags", [])]
+            notebook.metadata[KEY] = with_cells(merged_record(self.trajectories), codes, self.imported, self.folder)
         return notebook
 
 

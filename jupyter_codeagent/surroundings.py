@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from jupyter_codeagent.environment import local_modules, packages_of
-from jupyter_codeagent.fingerprint import input_of
+from jupyter_codeagent.fingerprint import entry, input_of
 from jupyter_codeagent.locality import locality
-from jupyter_codeagent.mentioned import files_read, names_of_modules
+from jupyter_codeagent.mentioned import files_read, names_of_modules, seeds
 from jupyter_codeagent.trajectory import Input, Trajectory
 
 BYTES = 2**30  # of files that are read for their hashes because code names them
@@ -38,6 +39,36 @@ def note(trajectory: Trajectory, folder: Path | None) -> None:
     named = {given.name for given in trajectory.inputs}
     found = inputs_read(codes, trajectory.modules, folder)
     trajectory.reads = tuple(each for each in found if each.name not in named)
+
+
+def with_cells(record: dict[str, Any], codes: Sequence[str], imported: Iterable[str], folder: Path) -> dict[str, Any]:
+    """Return the record of a notebook's tasks with what its other cells use as well.
+
+    Parameters
+    ----------
+    record : dict
+        As `notebook.merged_record` gives it.
+    codes : sequence of str
+        Source of all code cells.
+    imported : iterable of str
+        Modules that they really imported.
+    folder : Path
+        The notebook's folder, in which the code ran.
+    """
+    modules = local_modules(codes, imported, folder)
+    known = {each["name"] for each in record["inputs"]}
+    found = [entry(each) for each in inputs_read(codes, modules, folder) if each.name not in known]
+    more = {
+        "modules": sorted({*modules, *record.get("modules", ())}),
+        "seeds": [seed.encode("utf-8", "replace").decode() for seed in seeds(codes)],
+        "locale": record.get("locale") or locality(),
+    }
+    return {
+        **record,
+        "environment": {**packages_of(codes, imported, folder), **record["environment"]},
+        "inputs": [*record["inputs"], *found],
+        **{name: told for name, told in more.items() if told},
+    }
 
 
 def inputs_read(codes: Iterable[str], modules: Iterable[str], folder: Path) -> list[Input]:

@@ -12,7 +12,7 @@ from jupyter_codeagent.environment import LOCAL, Lacking, lacking, local_modules
 
 @pytest.fixture
 def install(tmp_path, monkeypatch):
-    """Return a function that installs a package of our own making, as far as metadata goes."""
+    """Return a function that installs a package of our own making."""
     monkeypatch.syspath_prepend(str(tmp_path / "site"))
 
     def put(name, version="1.0", *, files=(), requires=(), origin=None):
@@ -21,7 +21,11 @@ def install(tmp_path, monkeypatch):
         folder.mkdir(parents=True)
         lines = [f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}", *(f"Requires-Dist: {r}" for r in requires)]
         (folder / "METADATA").write_text("\n".join(lines) + "\n")
-        (folder / "RECORD").write_text("".join(f"{file},,\n" for file in files or (f"{module}/__init__.py",)))
+        held = files or (f"{module}/__init__.py",)
+        (folder / "RECORD").write_text("".join(f"{file},,\n" for file in held))
+        for file in held:  # what is not there does not count
+            (tmp_path / "site" / file).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / "site" / file).write_text("")
         if origin is not None:
             (folder / "direct_url.json").write_text(origin if isinstance(origin, str) else json.dumps(origin))
 

@@ -25,9 +25,10 @@ def run(tmp_path, made, *actions, **options):
 
 
 def test_agent_cells_are_solved_on_the_state_of_the_cells_above(tmp_path):
+    (tmp_path / "x.txt").write_text("20")
     made = notebook(
         "%load_ext jupyter_codeagent",
-        "x = 20\nx",
+        "import yaml\nx = int(open('x.txt').read())\nx",
         "%%agent --check 'y == 40'\ndouble x",
         "print(y)",
         "%%agent\nadd two",
@@ -37,13 +38,15 @@ def test_agent_cells_are_solved_on_the_state_of_the_cells_above(tmp_path):
     assert not ran.failure
     assert [t.status for t in ran.trajectories] == ["solved", "solved"]
     assert [a.status for t in ran.trajectories for a in t.attempts] == ["failed", "accepted", "accepted"]
-    assert "x = 20" in ran.trajectories[0].context
+    assert "x = int" in ran.trajectories[0].context
     path = write_notebook(ran.solved(), tmp_path / "n.ipynb")
     assert [c.source for c in ran.solved().cells] == [
-        "x = 20\nx", "> double x", "Double it.", "y = 2 * x", "40.", "print(y)", "> add two", "y += 2\ny", "42.",
+        "import yaml\nx = int(open('x.txt').read())\nx",
+        "> double x", "Double it.", "y = 2 * x", "40.", "print(y)", "> add two", "y += 2\ny", "42.",
     ]  # fmt: skip
     record = ran.solved().metadata.jupyter_codeagent
     assert record["status"] == "solved" and record["attempts"] == 3
+    assert "PyYAML" in record["environment"] and [i["name"] for i in record["inputs"]] == ["x.txt"]
     report = verify_notebook(path)
     assert report.ok and report.executed == 4, str(report)
     assert {s.cell for s in steps} == {2, 3, 4, 5}
