@@ -40,6 +40,7 @@ ALL: dict[str, Benchmark] = {
     "memory": memory.idle,
     "values": passing.values,
     "save": saving.notebook,
+    "live": saving.live,
     "verify": verifying.verifying,
     "ui": ui.front_end,
 }

@@ -10,6 +10,9 @@ import nbformat
 
 from benchmarks.measure import Row, interleave, milliseconds
 from jupyter_codeagent import Action, Attempt, Observation, Trajectory, save_notebook
+from jupyter_codeagent.notebook_file import read_notebook
+from jupyter_codeagent.ran import Ran
+from jupyter_codeagent.saving import save_live
 from jupyter_codeagent.trajectory import Answer, Output
 
 CELLS = 1000
@@ -33,6 +36,22 @@ def notebook(quick: bool) -> Iterator[Row]:
         what = f"save_notebook, {CELLS:,} code cells, {path.stat().st_size / 1e6:.1f} MB"
         yield Row(what, "ms", found["ours"], bar=1000)
         yield Row(what, "ms", found["ours"], "nbformat.write of the same", found["theirs"])
+
+
+def live(quick: bool) -> Iterator[Row]:
+    """A live notebook of 1,000 cells, each of which needs the one above, saved; and read again."""
+    code = "import math\nx{0} = x{1} + math.sqrt({0})\nprint('row', x{0})\nx{0}"
+    shown: list[Output] = [{"output_type": "execute_result", "data": {"text/html": TABLE}, "metadata": {}}]
+    ran = [Ran(n, code.format(n, n - 1), f"cell-{n}", outputs=(*shown,)) for n in range(1, CELLS + 1)]
+    with tempfile.TemporaryDirectory(prefix="bench") as folder:
+        path = Path(folder, "live.ipynb")
+        found = interleave(
+            3 if quick else 9,
+            saved=lambda: milliseconds(lambda: save_live(ran, [], path, path.parent)),
+            read=lambda: milliseconds(lambda: read_notebook(path)),
+        )
+    yield Row(f"a live notebook of {CELLS:,} cells saved", "ms", found["saved"], bar=1000)
+    yield Row("the same, read and validated", "ms", found["read"])
 
 
 def trajectory() -> Trajectory:

@@ -223,7 +223,7 @@ def _run_notebook(options: Namespace) -> int:
             run = NotebookRun(notebook, sandbox, model, options.attempts, files, options.check, options.keep_attempts)
             run.candidates, run.journal, run.trajectory = options.candidates, journal, options.trajectory
             _watch_notebook(view, run)
-            saved = store(run.solved(), out)
+            saved = store(run.solved(), out).path
             view.say(f"Written{' as far as it went' if run.failure else ''}: {saved}")
             if left := left_inside(sandbox):
                 view.say(left)

@@ -147,7 +147,7 @@ class _Making:
             steps += self._of_task(task, Ran(0, "", f"task-{task.id}", task=task.id), taken)
         ours = {t.id: t for t in self.tasks}
         for r in self.ran:
-            if r.task in ours and places[r.task] is r:
+            if r.task in ours and places.get(r.task) is r:
                 steps += self._of_task(ours[r.task], r, taken)
             if id(r) in own:
                 steps.append(own[id(r)])

@@ -31,7 +31,7 @@ COMMANDS = {
     "undo": ": take back the attempt that was kept last",
     "stop": " [TASK]: end the tasks that work in the background",
     "fetch": " NAME [as OTHER] [--replace]: copy a variable of the sandbox into the notebook, as plain data",
-    "save": " FILE [--attempts] [--tasks]: save your cells and the tasks as a notebook, or the tasks alone",
+    "save": " FILE [--attempts] [--tasks] [--lock]: save your cells and the tasks as a notebook, or the tasks alone",
     "export": " FILE: write the latest task's trajectory as JSON lines",
     "verify": " FILE: run a notebook from the top in a fresh sandbox and compare",
     "diff": " [PATH...]: what the sandbox has changed in the folder's files",
@@ -48,11 +48,11 @@ ARGUMENTS = {
     "fetch": (1, 4),
     "diff": (0, 1000),
     "apply": (0, 1000),
-    "save": (1, 3),
+    "save": (1, 4),
     "export": (1, 1),
     "verify": (1, 1),
 }
-SAVE_OPTIONS = ("--attempts", "--tasks")
+SAVE_OPTIONS = ("--attempts", "--tasks", "--lock")
 
 
 class Managing:
@@ -292,16 +292,16 @@ class Managing:
             raise WrongUse(
                 f"Write %agent save{COMMANDS['save'].partition(':')[0]}. Names with spaces go between quotes."
             )
-        saved = self.save_as(file, "--attempts" in options, "--tasks" in options)
+        saved = self.save_as(file, *(option in options for option in SAVE_OPTIONS))
         told = [f"Saved {saved.path}; %agent verify {shlex.quote(str(saved.path))} runs it in a fresh sandbox."]
         return visible("\n".join([*told, *saved.notes]))
 
-    def save_as(self, file: str, attempts: bool = False, tasks_only: bool = False) -> Saved:
+    def save_as(self, file: str, attempts: bool = False, tasks_only: bool = False, lock: bool = False) -> Saved:
         """Save what ran in this kernel, its user's cells and all tasks, or the tasks alone."""
         path, tasks, user = notebook_path(file), self.desk.tasks.trajectories, self.desk.user
         if tasks_only:
-            return Saved(save_tasks(tasks, path, attempts))
-        return save_live(user.history.ran(), tasks, path, user.folder, user.notebook, attempts)
+            return save_tasks(tasks, path, attempts, lock=lock)
+        return save_live(user.history.ran(), tasks, path, user.folder, user.notebook, attempts, lock=lock)
 
     def export(self, file: str) -> str:
         """Write the trajectory of the latest task."""

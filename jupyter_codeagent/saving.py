@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from jupyter_codeagent.fingerprint import entry
 from jupyter_codeagent.keys import Keys
 from jupyter_codeagent.live import Live, live_cells
 from jupyter_codeagent.locality import locality
+from jupyter_codeagent.lock import Lock, lock_path
+from jupyter_codeagent.lock import make as make_lock
 from jupyter_codeagent.mentioned import seeds
 from jupyter_codeagent.notebook import (
     KEY,
@@ -35,7 +38,28 @@ from jupyter_codeagent.trajectory import Trajectory, code_hash
 NOTES_MOST = 100  # sentences in a notebook's metadata
 
 
-def save_notebook(trajectory: Trajectory, path: str | Path, attempts: bool = False, *, overwrite: bool = False) -> Path:
+@dataclass(frozen=True)
+class Saved:
+    """A notebook that was saved.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    notes : tuple of str
+        What a reader should know: what was left out, what ran out of order, what changed since. Why there is no lock.
+    unknown : frozenset of str
+        The ids of cells whose outputs nobody has kept whole, so that a fresh run cannot be compared with them.
+    """
+
+    path: Path
+    notes: tuple[str, ...] = ()
+    unknown: frozenset[str] = frozenset()
+
+
+def save_notebook(
+    trajectory: Trajectory, path: str | Path, attempts: bool = False, *, overwrite: bool = False, lock: bool = False
+) -> Path:
     """Save the solved task as a notebook that runs without this package.
 
     The task is a quotation, each kept attempt its explanation and one plain code cell with its outputs,
@@ -55,6 +79,10 @@ def save_notebook(trajectory: Trajectory, path: str | Path, attempts: bool = Fal
     overwrite : bool
         Replace a file that exists. One that this process saved, and nobody changed since, is replaced in any case.
 
+    lock : bool
+        Also write ``pylock.STEM.toml`` (PEP 751), with addresses and hashes of packages: a package index is asked.
+        Where no lock can be made, a warning says why.
+
     Returns
     -------
     Path
@@ -69,15 +97,23 @@ def save_notebook(trajectory: Trajectory, path: str | Path, attempts: bool = Fal
     if not trajectory.attempts and not trajectory.answers:
         raise NotebookError("There is nothing to save: no attempt has been made yet.")
     check_writable(path, overwrite)
-    return store(of_tasks([trajectory], path, attempts), path, overwrite)
+    saved = store(of_tasks([trajectory], path, attempts), path, overwrite, lock=lock)
+    for problem in saved.notes:
+        warnings.warn(problem, stacklevel=2)
+    return saved.path
 
 
 def save_tasks(
-    trajectories: Sequence[Trajectory], path: str | Path, attempts: bool = False, *, overwrite: bool = False
-) -> Path:
-    """Save what was kept of several tasks, in their order; returns the file that was written.
+    trajectories: Sequence[Trajectory],
+    path: str | Path,
+    attempts: bool = False,
+    *,
+    overwrite: bool = False,
+    lock: bool = False,
+) -> Saved:
+    """Save what was kept of several tasks, in their order.
 
-    `attempts` and `overwrite` as in `save_notebook`.
+    `attempts`, `overwrite` and `lock` as in `save_notebook`.
 
     Raises
     ------
@@ -88,26 +124,7 @@ def save_tasks(
     if not worth:
         raise NotebookError("There is nothing to save: no attempt that succeeded is kept.")
     check_writable(path, overwrite)
-    return store(of_tasks(worth, path, attempts), path, overwrite)
-
-
-@dataclass(frozen=True)
-class Saved:
-    """A live notebook that was saved.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    notes : tuple of str
-        What a reader should know: what was left out, what ran out of order, what changed since. It is in the metadata.
-    unknown : frozenset of str
-        The ids of cells whose outputs nobody has kept whole, so that a fresh run cannot be compared with them.
-    """
-
-    path: Path
-    notes: tuple[str, ...] = ()
-    unknown: frozenset[str] = frozenset()
+    return store(of_tasks(worth, path, attempts), path, overwrite, lock=lock)
 
 
 def save_live(
@@ -119,6 +136,7 @@ def save_live(
     attempts: bool = False,
     *,
     overwrite: bool = False,
+    lock: bool = False,
 ) -> Saved:
     """Save what ran in a kernel as one notebook: its user's cells and all tasks, in the order in which they ran.
 
@@ -134,7 +152,7 @@ def save_live(
         The kernel's working folder.
     file : Path or None
         The live notebook's own file: its Markdown, ids, tags and outputs are taken over.
-    attempts, overwrite
+    attempts, overwrite, lock
         As for `save_notebook`.
 
     Raises
@@ -155,7 +173,8 @@ def save_live(
     number_cells(live.cells)
     notes = [note for note in [complaint, *live.notes, *moved] if note][:NOTES_MOST]
     notebook = new_notebook(live.cells, {**record, **({"notes": notes} if notes else {})})
-    return Saved(store(notebook, path, overwrite), tuple(notes), frozenset(live.unknown))
+    saved = store(notebook, path, overwrite, lock=lock)
+    return Saved(saved.path, (*notes, *saved.notes), frozenset(live.unknown))
 
 
 def _live_record(live: Live, folders: Folders) -> dict[str, Any]:
@@ -224,8 +243,10 @@ def relative_entries(entries: Sequence[dict[str, Any]], folders: Folders) -> lis
     return list(found.values())
 
 
-def store(notebook: Any, path: str | Path, overwrite: bool = False) -> Path:
+def store(notebook: Any, path: str | Path, overwrite: bool = False, *, lock: bool = False) -> Saved:
     """Write a notebook that was made here, and beside it the versions of the packages that it needs.
+
+    `overwrite` and `lock` as for `save_notebook`; the notes say why there is no lock.
 
     Raises
     ------
@@ -236,8 +257,13 @@ def store(notebook: Any, path: str | Path, overwrite: bool = False) -> Path:
     unique_ids(notebook.cells)
     refuse_keys(notebook, Keys(os.environ), named(path))
     record = notebook.metadata[KEY]
-    pins = requirements(record.get("environment", {}), record.get("modules", ()))
-    return write_notebook(notebook, path, overwrite, beside={requirements_path(path): pins})
+    environment = record.get("environment", {})
+    beside = {requirements_path(path): requirements(environment, record.get("modules", ()))}
+    made = make_lock(environment) if lock else Lock()
+    if made.text:
+        beside[lock_path(path)] = made.text
+    write_notebook(notebook, path, overwrite, beside=beside)
+    return Saved(path, (made.problem,) if made.problem else ())
 
 
 def requirements_path(path: Path) -> Path:

@@ -312,7 +312,7 @@ def test_a_key_that_is_set_later_is_known(notebook, monkeypatch):
         ("%agent save x.ipynb", "There is nothing to save"),
         (
             "%agent save my file.ipynb",
-            "Write %agent save FILE [--attempts] [--tasks]. Names with spaces go between quotes.",
+            "Write %agent save FILE [--attempts] [--tasks] [--lock]. Names with spaces go between quotes.",
         ),
         ("%agent verify none.ipynb", "none.ipynb"),
         ("%agent fix", "no error to fix"),

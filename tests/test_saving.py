@@ -6,15 +6,22 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jsonschema
+import nbformat
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+import jupyter_codeagent
 from jupyter_codeagent.errors import NotebookError
 from jupyter_codeagent.keys import Keys
 from jupyter_codeagent.notebook_file import MOST_BYTES, read_notebook, write_notebook
 from jupyter_codeagent.portable import Folders, refuse_keys, relative_source, relative_text
-from jupyter_codeagent.saving import of_tasks, save_notebook, save_tasks
+from jupyter_codeagent.ran import Ran
+from jupyter_codeagent.saving import of_tasks, save_live, save_notebook, save_tasks
 from jupyter_codeagent.trajectory import Action, Answer, Attempt, Input, Observation, Trajectory, Usage, code_hash
 
+SCHEMA = json.loads((Path(jupyter_codeagent.__file__).parent / "schemas" / "metadata.json").read_text())
 ANTHROPIC = "sk-ant-" + "api03-" + "x" * 24
 GITHUB = "ghp_" + "a1" * 18
 
@@ -160,6 +167,40 @@ def test_a_value_that_code_has_changed_is_set_anew_for_the_next_task(tmp_path):
 def test_requirements_stand_beside_the_notebook(tmp_path):
     path = save_notebook(task("import pytest"), tmp_path / "n.ipynb")
     assert f"pytest=={pytest.__version__}" in (path.parent / "n.requirements.txt").read_text()
+
+
+HOSTILE = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(codec=None), max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(st.characters(codec=None)), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    text=st.text(st.characters(codec=None), max_size=60),
+    name=st.text(st.characters(codec=None), max_size=80),
+    value=HOSTILE,
+    ended=st.floats(),
+)
+def test_whatever_a_trajectory_or_a_kernel_holds_the_file_is_valid_and_reads_back(tmp_path, text, name, value, ended):
+    shown = {"output_type": "display_data", "data": {"text/plain": text, name or "x": value}, "metadata": {"a": value}}
+    made = task(text, [shown, printed(text, name)], ended=ended, inputs=(Input(name, 1, "ab" * 16),))
+    made.id = name
+    ran = [Ran(1, text, name, when=ended, outputs=(shown,)), Ran(2, "x = 1", name), Ran(3, text, name)]
+    for number in range(2):
+        path = tmp_path / f"n{number}.ipynb"
+        try:
+            save_live(ran, [made], path, tmp_path, overwrite=True) if number else save_notebook(made, path, True)
+        except NotebookError as error:
+            assert "looks like" in str(error)
+            continue
+        json.loads(path.read_bytes(), parse_constant=pytest.fail)
+        notebook = read_notebook(path)
+        nbformat.validate(notebook)
+        assert write_notebook(notebook, path).read_bytes() == path.read_bytes()
+        record = json.loads(json.dumps(notebook.metadata.jupyter_codeagent))
+        jsonschema.validate(record, {**SCHEMA, "$ref": "#/$defs/notebook"})
 
 
 # -- over what is there --------------------------------------------------------------------------------
