@@ -22,6 +22,7 @@ _HELP = {
     "minimise": "leave out the cells that a notebook's result does not need",
     "doctor": "tell what works on this machine, and how to mend what does not",
     "model": "the local model: status, pull, serve or remove",
+    "report": "show a task as a bug report: what was done, versions, what the doctor finds; -o writes it",
     "demo": "solve a small data task with the local model, without a key",
 }
 
@@ -181,6 +182,12 @@ def _model_options(parser: argparse.ArgumentParser, defaults: Any) -> None:
     _add_json(parser)
 
 
+def _report_options(parser: argparse.ArgumentParser, defaults: Any) -> None:
+    parser.add_argument("file", nargs="?", default="latest", metavar="FILE.jsonl", help="nothing: the latest task")
+    parser.add_argument("-o", "--output", metavar="OUT.md", help="what to write, once it was shown; never over a file")
+    parser.add_argument("--yes", action="store_true", help="write it without showing it and asking")
+
+
 def _demo_options(parser: argparse.ArgumentParser, defaults: Any) -> None:
     parser.add_argument("--folder", default="codeagent-demo", help="where the files go (%(default)s)")
     parser.add_argument("--model", default="local", metavar="M", help="the model's name (%(default)s)")
@@ -193,6 +200,7 @@ _OPTIONS: dict[str, Callable[[argparse.ArgumentParser, Any], None]] = {
     "minimise": _minimise_options,
     "doctor": _doctor_options,
     "model": _model_options,
+    "report": _report_options,
     "demo": _demo_options,
 }
 

@@ -313,6 +313,8 @@ def _finish(
                 sys.stdout.write(visible(trajectory.answer.rstrip()) + "\n")
     if "stopped" in statuses or stopped:
         return STOPPED
+    if trajectories and not solved:
+        tell("For a bug report: jupyter codeagent report")
     return 0 if solved else 2 if isinstance(failure, _MISSING) else 1
 
 
@@ -415,6 +417,38 @@ def _doctor(options: Namespace) -> int:
     return 0 if all(f.ok for f in findings) else 1
 
 
+def _report(options: Namespace) -> int:
+    from jupyter_core.paths import jupyter_data_dir
+
+    from jupyter_codeagent.bug_report import HOLDS, Redaction, bug_report, read_task, write_report
+    from jupyter_codeagent.doctor import diagnose
+
+    trajectory = read_task(options.file, Path(jupyter_data_dir()) / "codeagent")
+    with Terminal() as view:
+        view.wait("looking at this machine")
+        text = bug_report(trajectory, diagnose(None, "", True), Redaction.here())
+    if not options.yes:
+        sys.stdout.write(visible(text))
+        sys.stdout.flush()
+    if not options.output:
+        tell("Nothing was written; -o FILE.md writes it.")
+        return 0
+    if not options.yes and not _agreed(f"Write this to {options.output}? [y/N] "):
+        tell("Nothing was written; --yes writes it without a question.")
+        return 1
+    write_report(text, Path(options.output))
+    tell(f"Written: {options.output}. {HOLDS}")
+    return 0
+
+
+def _agreed(question: str) -> bool:
+    if sys.stdin is None or not sys.stdin.isatty():
+        return False
+    sys.stderr.write(visible(question))
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
 def _model(options: Namespace) -> int:
     from jupyter_codeagent.models import manage
 
@@ -435,5 +469,6 @@ COMMANDS: dict[str, Callable[[Namespace], int]] = {
     "run": _run,
     "verify": _verify,
     "doctor": _doctor,
+    "report": _report,
     "model": _model,
 }

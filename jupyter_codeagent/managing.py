@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import keyword
 import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jupyter_codeagent.choosing import elect
@@ -33,6 +34,7 @@ COMMANDS = {
     "fetch": " NAME [as OTHER] [--replace]: copy a variable of the sandbox into the notebook, as plain data",
     "save": " FILE [--attempts] [--tasks] [--lock]: save your cells and the tasks as a notebook, or the tasks alone",
     "export": " FILE: write the latest task's trajectory as JSON lines",
+    "report": " FILE [--yes]: show the latest task as a bug report, without secrets; --yes writes it",
     "verify": " FILE: run a notebook from the top in a fresh sandbox and compare",
     "diff": " [PATH...]: what the sandbox has changed in the folder's files",
     "apply": " [PATH...]: make these changes in the folder; what runs by itself has to be named",
@@ -50,6 +52,7 @@ ARGUMENTS = {
     "apply": (0, 1000),
     "save": (1, 4),
     "export": (1, 1),
+    "report": (1, 2),
     "verify": (1, 1),
 }
 SAVE_OPTIONS = ("--attempts", "--tasks", "--lock")
@@ -308,6 +311,21 @@ class Managing:
         trajectory = self.desk.tasks.latest
         path = trajectory.save(file)
         return f"Task {trajectory.id} is in {visible(str(path))}; Trajectory.load reads it. It holds all that was said."
+
+    def report(self, file: str, *rest: str) -> str:
+        """Show the latest task as a bug report, or write what was shown."""
+        from jupyter_codeagent.bug_report import HOLDS, Redaction, bug_report, write_report
+        from jupyter_codeagent.doctor import diagnose  # late: no other command needs all that it looks at
+
+        if any(word != "--yes" for word in rest):
+            raise WrongUse(f"Write %agent report{COMMANDS['report'].partition(':')[0]}.")
+        trajectory = self.desk.tasks.latest
+        text = bug_report(trajectory, diagnose(None, "", True), Redaction.here())
+        if not rest:
+            write = f"%agent report {shlex.quote(file)} --yes"
+            return f"{visible(text)}\nNothing was written. Once you have read it: {write}"
+        write_report(text, Path(file))
+        return f"Written: {visible(file)}. {HOLDS}"
 
     def verify(self, file: str) -> str:
         """Run a notebook in a fresh sandbox."""
