@@ -199,7 +199,7 @@ def test_notebook_without_code_is_not_verified_and_ends_with_status_1(folder):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ([], "Say one of: run, verify, minimise, doctor, model, demo"),
+        ([], "Say one of: run, verify, minimise, doctor, model, report, demo"),
         (["nonsense"], "There is no sub-command 'nonsense'"),
         (["run"], "one of the arguments NOTEBOOK.ipynb --task is required"),
         (["run", "n.ipynb", "--task", "x"], "not allowed with"),
