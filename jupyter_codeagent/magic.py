@@ -15,6 +15,7 @@ from typing import Any
 
 from IPython.core.error import UsageError
 from IPython.core.magic import Magics, cell_magic, line_cell_magic, magics_class, no_var_expand
+from IPython.display import display
 
 from jupyter_codeagent.context import cut
 from jupyter_codeagent.control import Control
@@ -138,7 +139,11 @@ class AgentMagics(Magics):
         if word == "fix":
             self._fix(line.strip().removeprefix("fix"))
             return
-        print(self.managing.run(word, rest))  # noqa: T201 - this is the cell's output
+        said = self.managing.run(word, rest)
+        if isinstance(said, str):
+            print(said)  # noqa: T201 - this is the cell's output
+        else:
+            display({"text/html": said.html, "text/plain": said.text}, raw=True)
 
     def _execute(self, name: str, code: str) -> None:
         """Run an attempt's code, as the user edited it or again, and keep its record up."""

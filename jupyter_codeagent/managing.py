@@ -19,7 +19,7 @@ from jupyter_codeagent.showing import Views
 from jupyter_codeagent.terminal import visible
 from jupyter_codeagent.trajectory import Attempt, Trajectory
 from jupyter_codeagent.variables import size_of, told
-from jupyter_codeagent.verify import verify_notebook
+from jupyter_codeagent.verifying import Shown, verify_file, verify_saved
 
 if TYPE_CHECKING:
     from jupyter_codeagent.widgets import Buttons
@@ -32,10 +32,10 @@ COMMANDS = {
     "undo": ": take back the attempt that was kept last",
     "stop": " [TASK]: end the tasks that work in the background",
     "fetch": " NAME [as OTHER] [--replace]: copy a variable of the sandbox into the notebook, as plain data",
-    "save": " FILE [--attempts] [--tasks] [--lock]: save your cells and the tasks as a notebook, or the tasks alone",
+    "save": " FILE [--attempts] [--tasks] [--lock] [--no-verify]: save your cells and the tasks; verify them",
     "export": " FILE: write the latest task's trajectory as JSON lines",
     "report": " FILE [--yes]: show the latest task as a bug report, without secrets; --yes writes it",
-    "verify": " FILE: run a notebook from the top in a fresh sandbox and compare",
+    "verify": " FILE [--diff] [--no-stamp] [--twice] [--network HOST...]: run a notebook in a fresh sandbox",
     "diff": " [PATH...]: what the sandbox has changed in the folder's files",
     "apply": " [PATH...]: make these changes in the folder; what runs by itself has to be named",
     "unapply": ": take the last apply back, but for files changed since",
@@ -50,10 +50,10 @@ ARGUMENTS = {
     "fetch": (1, 4),
     "diff": (0, 1000),
     "apply": (0, 1000),
-    "save": (1, 4),
+    "save": (1, 5),
     "export": (1, 1),
     "report": (1, 2),
-    "verify": (1, 1),
+    "verify": (1, 1000),
 }
 SAVE_OPTIONS = ("--attempts", "--tasks", "--lock")
 
@@ -73,8 +73,8 @@ class Managing:
         self.desk, self.views = desk, views
         self.filing = Filing(desk)
 
-    def run(self, word: str, rest: list[str]) -> str:
-        """Carry out a sub-command.
+    def run(self, word: str, rest: list[str]) -> str | Shown:
+        """Carry out a sub-command; returns what it has to say, as text or also as HTML.
 
         Raises
         ------
@@ -86,7 +86,7 @@ class Managing:
             spaces = " Names with spaces go between quotes." if most and len(rest) > most else ""
             usage = COMMANDS[word].partition(":")[0] if most else " alone"
             raise WrongUse(f"Write %agent {word}{usage}.{spaces}")
-        said: str = getattr(self, word)(*rest)
+        said: str | Shown = getattr(self, word)(*rest)
         return said
 
     def status(self) -> str:
@@ -290,14 +290,16 @@ class Managing:
 
     def save(self, file: str, *options: str) -> str:
         """Save what ran here, or what was kept of the tasks alone."""
-        unknown = [option for option in options if option not in SAVE_OPTIONS]
-        if unknown or file.startswith("--"):
+        if file.startswith("--") or any(option not in (*SAVE_OPTIONS, "--no-verify") for option in options):
             raise WrongUse(
                 f"Write %agent save{COMMANDS['save'].partition(':')[0]}. Names with spaces go between quotes."
             )
         saved = self.save_as(file, *(option in options for option in SAVE_OPTIONS))
-        told = [f"Saved {saved.path}; %agent verify {shlex.quote(str(saved.path))} runs it in a fresh sandbox."]
-        return visible("\n".join([*told, *saved.notes]))
+        if "--no-verify" in options:
+            said = f"Saved {saved.path}; %agent verify {shlex.quote(str(saved.path))} runs it in a fresh sandbox."
+        else:
+            said = str(verify_saved(saved, self.desk.settings))
+        return visible("\n".join([said, *saved.notes]))
 
     def save_as(self, file: str, attempts: bool = False, tasks_only: bool = False, lock: bool = False) -> Saved:
         """Save what ran in this kernel, its user's cells and all tasks, or the tasks alone."""
@@ -327,9 +329,9 @@ class Managing:
         write_report(text, Path(file))
         return f"Written: {visible(file)}. {HOLDS}"
 
-    def verify(self, file: str) -> str:
+    def verify(self, file: str, *options: str) -> str | Shown:
         """Run a notebook in a fresh sandbox."""
-        return str(verify_notebook(file))
+        return verify_file(file, options, self.desk.settings)
 
     def reset(self) -> str:
         """Close the sandbox."""

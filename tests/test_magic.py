@@ -23,6 +23,7 @@ from jupyter_codeagent.models.scripted import ScriptedModel
 from jupyter_codeagent.options import CodeAgent
 from jupyter_codeagent.records import Place, Records
 from jupyter_codeagent.showing import Views
+from jupyter_codeagent.stamp import state_of
 from jupyter_codeagent.trajectory import Action, Answer, Trajectory
 
 TASK = "%%agent\nsum the amounts in sales.csv"
@@ -312,9 +313,12 @@ def test_a_key_that_is_set_later_is_known(notebook, monkeypatch):
         ("%agent save x.ipynb", "There is nothing to save"),
         (
             "%agent save my file.ipynb",
-            "Write %agent save FILE [--attempts] [--tasks] [--lock]. Names with spaces go between quotes.",
+            "Write %agent save FILE [--attempts] [--tasks] [--lock] [--no-verify]. Names with spaces go",
         ),
         ("%agent verify none.ipynb", "none.ipynb"),
+        ("%agent verify none.ipynb --fast", "Write %agent verify FILE [--diff]"),
+        ("%agent verify none.ipynb --network", "--network is followed by the hosts"),
+        ("%agent verify none.ipynb --network example.org --twice", "network access to example.org was asked for"),
         ("%agent fix", "no error to fix"),
         ("%agent status now", "Write %agent status alone"),
         ("%agent undo", "nothing to take back"),
@@ -584,7 +588,8 @@ def test_status_tells_sandbox_and_tasks(solved):
 
 def test_save_and_verify(solved, folder):
     out = solved.run("%agent save solved.ipynb")
-    assert (folder / "solved.ipynb").is_file() and "Saved solved.ipynb" in out
+    assert "Saved solved.ipynb; verified: 1 cell ran from the top in a fresh sandbox." in out
+    assert state_of(nbformat.read(folder / "solved.ipynb", 4)) == "verified"
     assert "verified" in solved.run("%agent verify solved.ipynb")
     assert "Saved solved.ipynb" in solved.run("%agent save solved")  # it is still as this package left it
     (folder / "solved.ipynb").write_text("mine")
@@ -608,8 +613,20 @@ def test_a_live_notebook_is_saved_with_the_users_cells_in_the_order_of_running(s
     assert kept == [SUM, "half = 2", "mine = total", "print(mine / half)\nmine", fresh]
     assert len(codes) == len(kept) + 1 and notebook.metadata.jupyter_codeagent.notes
     assert "verified" in solved.run("%agent verify live.ipynb")
-    solved.run("%agent save tasks.ipynb --tasks")
+    assert "%agent verify tasks.ipynb runs it" in solved.run("%agent save tasks.ipynb --tasks --no-verify")
     assert [c.source for c in nbformat.read(folder / "tasks.ipynb", 4).cells if c.cell_type == "code"] == [SUM]
+
+
+def test_differences_are_shown_side_by_side_and_the_file_can_be_left_alone(solved, folder):
+    cell = nbformat.v4.new_code_cell("print(1)", outputs=[nbformat.v4.new_output("stream", text="<b>2\n")])
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), folder / "lie.ipynb")
+    before = (folder / "lie.ipynb").read_bytes()
+    out = solved.run("%agent verify lie.ipynb --no-stamp --diff")
+    assert "Cell 1: the printed text differs: line 1 was '<b>2' and is now '1'." in out and "in the fresh run" in out
+    assert (folder / "lie.ipynb").read_bytes() == before
+    shown = solved.shell.magics_manager.registry["AgentMagics"].managing.run("verify", ["lie.ipynb"])
+    assert "&lt;b&gt;2" in shown.html and "<b>2" not in shown.html and "in the fresh run" not in shown.text
+    assert state_of(nbformat.read(folder / "lie.ipynb", 4)) == "failed"
 
 
 def test_a_saved_notebook_holds_all_tasks_as_they_build_on_each_other(solved, folder):
