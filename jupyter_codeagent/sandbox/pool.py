@@ -131,11 +131,16 @@ class Pool:
         return warm.sandbox
 
     def _start(self, policy: SandboxPolicy, warm: Warm) -> None:
+        started = False
         try:
             warm.sandbox.start()
-        except CodeAgentError:  # who needs one will be told
-            warm.sandbox.close()
+            started = True
+        except (CodeAgentError, OSError):  # who needs one will be told
             return
+        finally:
+            if not started:  # nobody is to find it, or to wait for its slot
+                warm.sandbox.close()
+                self._expire(policy, warm)
         warm.timer = threading.Timer(self.idle, self._expire, (policy, warm))
         warm.timer.daemon = True
         warm.timer.start()

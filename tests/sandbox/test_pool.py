@@ -104,6 +104,18 @@ def test_what_cannot_be_started_says_so_to_who_takes_it(pool, tmp_path):
         pool.take(policy)
 
 
+def test_one_that_cannot_be_started_keeps_no_slot(folder, tmp_path):
+    pool, policy = Pool(Slots(1, tmp_path / "slots")), small(folder, min_tier="B")
+    pool.prepare(policy)
+    deadline = time.monotonic() + 30
+    while (slot := pool.slots.take()) is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert slot is not None and not pool._waiting
+    slot.release()
+    with pytest.raises(SandboxUnavailable, match="min_tier"):
+        pool.take(policy)
+
+
 def test_nothing_is_left_when_the_process_is_killed(folder, tmp_path):
     code = (
         "import sys, time; from pathlib import Path\n"
