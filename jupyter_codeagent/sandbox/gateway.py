@@ -76,8 +76,9 @@ class Gateway:
         except ValueError:
             place, port = "", None
         if parts.scheme not in ("http", "https") or not place:
+            shown = parts._replace(query="", fragment="").geturl().rpartition("@")[2]  # not a password
             raise SandboxUnavailable(
-                f"No sandbox: the gateway {gate.bare(parts._replace(query='').geturl(), 200)!r} is no http(s) address; "
+                f"No sandbox: the gateway {gate.bare(shown, 200)!r} is no http(s) address; "
                 "give one like https://host/user/name."
             )
         if parts.username is not None or parts.password is not None:

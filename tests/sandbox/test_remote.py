@@ -59,6 +59,8 @@ def kernel_process(sandbox):
     [
         ("nonsense", "is no http"),
         ("ftp://host/", "is no http"),
+        ("ftp://user:secret-token@host/", "'host/' is no http"),
+        ("user:secret-token@host", "'host' is no http"),
         ("http://", "is no http"),
         ("http://host:99999999/", "is no http"),
         ("https://user:secret-token@host/", "holds a password"),
