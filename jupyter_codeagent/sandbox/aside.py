@@ -8,7 +8,7 @@ from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from jupyter_codeagent.errors import SandboxDied
+from jupyter_codeagent.errors import SandboxDied, WrongUse
 from jupyter_codeagent.sandbox import gate
 from jupyter_codeagent.sandbox.execution import CROWDED, WATCH, Execution, arrived
 from jupyter_codeagent.sandbox.layer import Files
@@ -482,6 +482,12 @@ def _short(observation: Observation) -> bool:
     """Tell whether code failed for lack of something that others beside it may have used up."""
     error = observation.error
     return error is not None and bool(SHARED.search(f"{error.ename}: {error.evalue}"))
+
+
+def check_code(code: object) -> None:
+    """Raise WrongUse if what is to be executed is no text."""
+    if not isinstance(code, str):
+        raise WrongUse(f"The code is of the type {type(code).__name__}; give Python as text.")
 
 
 def last(trial: Iterator[Seen]) -> Any:

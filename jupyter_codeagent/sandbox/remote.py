@@ -12,7 +12,7 @@ from typing import Any
 
 from jupyter_codeagent.errors import NotPlainData, SandboxDied, SandboxUnavailable
 from jupyter_codeagent.sandbox import gate
-from jupyter_codeagent.sandbox.aside import last
+from jupyter_codeagent.sandbox.aside import check_code, last
 from jupyter_codeagent.sandbox.gateway import KERNEL, TOKEN, Gateway
 from jupyter_codeagent.sandbox.link import Link
 from jupyter_codeagent.sandbox.messages import (
@@ -266,6 +266,7 @@ class RemoteSandbox:
 
         A KeyboardInterrupt stops the code, is raised again after the last observation, and leaves a usable sandbox.
         """
+        check_code(code)
         index, payload = pack(values or {})
         with self._turn() as link, self._strict():
             over = False

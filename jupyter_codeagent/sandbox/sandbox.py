@@ -13,7 +13,7 @@ from typing import Any
 from jupyter_codeagent.errors import NotPlainData, SandboxDied, TooManyChanges
 from jupyter_codeagent.packed import Shelf
 from jupyter_codeagent.sandbox import gate
-from jupyter_codeagent.sandbox.aside import Aside, last
+from jupyter_codeagent.sandbox.aside import Aside, check_code, last
 from jupyter_codeagent.sandbox.changes import Change
 from jupyter_codeagent.sandbox.execution import Execution, Manner
 from jupyter_codeagent.sandbox.fetching import MOST_BYTES, fetch
@@ -152,6 +152,8 @@ class Sandbox:
 
         Raises
         ------
+        WrongUse
+            If the code is no text.
         NotPlainData
             If a value cannot be copied; nothing was executed.
         """
@@ -167,6 +169,7 @@ class Sandbox:
 
         A KeyboardInterrupt stops the code, is raised again after the last observation, and leaves a usable sandbox.
         """
+        check_code(code)
         with self._turn() as supervisor:
             said, supervisor.ended = len(supervisor.notes), 0
             supervisor.insure()

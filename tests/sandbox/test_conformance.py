@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from jupyter_codeagent.errors import NotPlainData, SandboxDied
+from jupyter_codeagent.errors import NotPlainData, SandboxDied, WrongUse
 from jupyter_codeagent.sandbox import Sandbox, SandboxPolicy
 from jupyter_codeagent.sandbox.remote import RemoteSandbox
 from tests.sandbox.servers import TOKEN
@@ -118,6 +118,12 @@ def test_both_kinds_give_the_same_observation(sandbox, folder):
     with Sandbox(SandboxPolicy(workspace=folder, **LIMITS)) as other:
         here, there = other.execute(code), sandbox.execute(code)
     assert (here.outputs, here.error, here.notes, here.names) == (there.outputs, there.error, there.notes, there.names)
+
+
+def test_code_that_is_no_text_is_refused_in_a_sentence(sandbox):
+    with pytest.raises(WrongUse, match="The code is of the type int; give Python as text"):
+        sandbox.execute(5)
+    assert sandbox.execute("5").text == "5\n"
 
 
 # -- ends --------------------------------------------------------------------------------------------
