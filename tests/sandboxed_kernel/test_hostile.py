@@ -47,12 +47,17 @@ def test_code_has_only_stand_ins_for_the_magics(notebook, cell):
 
 
 def test_the_shell_of_a_cell_is_not_that_of_the_kernel(notebook):
-    seen = notebook.run("shell = get_ipython()\nprint(hasattr(shell, 'kernel'))\n__import__('os').getppid()")
-    assert seen.text == "False\n" and seen.displays[-1]["data"]["text/plain"] != str(notebook.pid)
+    seen = notebook.run(
+        "kernel = get_ipython().kernel\nprint([n for n in dir(kernel) if n[0] != '_'])\n__import__('os').getppid()"
+    )
+    assert seen.text == "['comm_manager']\n" and seen.displays[-1]["data"]["text/plain"] != str(notebook.pid)
 
 
 def test_expressions_of_a_request_are_not_evaluated_outside(notebook):
-    content = {"code": "", "user_expressions": {"pid": "__import__('os').getpid()", "k": "get_ipython().kernel"}}
+    content = {
+        "code": "",
+        "user_expressions": {"pid": "__import__('os').getpid()", "k": "get_ipython().kernel.x"},
+    }
     found = notebook.request("execute_request", content)["user_expressions"]
     assert found["k"]["ename"] == "AttributeError" and found["pid"]["data"]["text/plain"] != str(notebook.pid)
 
