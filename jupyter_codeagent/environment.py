@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import inspect
 import json
 import os
 import platform
@@ -70,7 +71,7 @@ def packages_of(cells: Iterable[str], imported: Iterable[str] = (), folder: Path
     for name in sorted(_closed(roots)):
         distribution = _installed(name)
         if distribution is not None and (told := _told(distribution)):
-            found[distribution.name] = told
+            found[_field(distribution, "Name")] = told
     return found
 
 
@@ -149,8 +150,8 @@ def lacking(record: object) -> Lacking:
         if distribution is None:
             remedy = _remedy(name, version, origin)
             missing.append(f"The package {name} {version} is recorded and not installed here; {remedy}.")
-        elif distribution.version != version:
-            other.append(f"{name} was {version} and is {_line(distribution.version)} here.")
+        elif (here := _field(distribution, "Version")) != version:
+            other.append(f"{name} was {version} and is {_line(here)} here.")
     return Lacking(tuple(missing), tuple(other))
 
 
@@ -238,7 +239,7 @@ def _owners(names: Iterable[str]) -> Iterator[str]:
 
 def _holds(owner: str, dotted: set[str]) -> bool:
     distribution = _installed(owner)
-    files = {file.as_posix() for file in (distribution.files or ())} if distribution else set()
+    files = _files(distribution) if distribution else set()
     paths = [name.replace(".", "/") for name in dotted]
     return any(f"{path}.py" in files or f"{path}/__init__.py" in files for path in paths)
 
@@ -257,8 +258,34 @@ def _changed(path: str) -> int:
 
 @functools.lru_cache(maxsize=1)
 def _holders(_: tuple[tuple[str, int], ...]) -> Mapping[str, list[str]]:
-    """Return the distributions that hold each name that can be imported."""
-    return metadata.packages_distributions()
+    """Return the distributions that hold each name that can be imported.
+
+    As `importlib.metadata.packages_distributions`, but remains of an installation do no harm, and no file is sought.
+    """
+    found: dict[str, list[str]] = {}
+    for distribution in metadata.distributions():
+        try:
+            name, tops = _field(distribution, "Name"), _tops(distribution)
+        except (metadata.PackageNotFoundError, OSError, ValueError, TypeError):
+            continue
+        for top in tops if name else ():
+            found.setdefault(top, []).append(name)
+    return found
+
+
+def _tops(distribution: metadata.Distribution) -> set[str]:
+    """Return the names that can be imported of what a distribution holds."""
+    if declared := (distribution.read_text("top_level.txt") or "").split():
+        return set(declared)
+    split = [path.partition("/") for path in _files(distribution)]
+    found = {first if below else inspect.getmodulename(first) or "" for first, below, _ in split}
+    return {name for name in found if name.isidentifier() and name != "__pycache__"}
+
+
+def _files(distribution: metadata.Distribution) -> set[str]:
+    if record := distribution.read_text("RECORD"):
+        return {line.rsplit(",", 2)[0].strip('"') for line in record.splitlines()}
+    return {file.as_posix() for file in distribution.files or ()}
 
 
 @functools.lru_cache(maxsize=1)
@@ -270,9 +297,15 @@ def _own(_: tuple[tuple[str, int], ...]) -> set[str]:
 def _installed(name: str) -> metadata.Distribution | None:
     try:
         distribution = metadata.distribution(name)
-        return distribution if distribution.version else None
-    except (metadata.PackageNotFoundError, ValueError, KeyError, OSError):
+        return distribution if _field(distribution, "Version") else None
+    except (metadata.PackageNotFoundError, OSError, ValueError, TypeError):
         return None  # remains of an installation can have no metadata at all
+
+
+def _field(distribution: metadata.Distribution, name: str) -> str:
+    # what is missing is None, a warning or an error, as Python's version has it
+    held = distribution.metadata.get(name) if distribution.metadata is not None else None  # type: ignore[attr-defined]
+    return held if isinstance(held, str) else ""
 
 
 def _closed(names: Iterable[str]) -> set[str]:
@@ -302,8 +335,8 @@ def _required(distribution: metadata.Distribution, extra: str) -> Iterator[Requi
 
 def _told(distribution: metadata.Distribution) -> str:
     """Return the version, and behind it where it came from if that was no index; empty for what cannot be told."""
-    version, origin = distribution.version, _origin(distribution)
-    if not _VERSION.fullmatch(version) or not _NAME.fullmatch(distribution.name):
+    version, origin = _field(distribution, "Version"), _origin(distribution)
+    if not _VERSION.fullmatch(version) or not _NAME.fullmatch(_field(distribution, "Name")):
         return ""
     return f"{version} @ {origin}" if origin else version
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from jupyter_codeagent.keys import secret_file
@@ -42,7 +43,8 @@ def files_read(cells: Iterable[str], folder: Path) -> list[str]:
         if written := re.match(r"\s*%%(?:writefile|file)\s+(?:-a\s+)?(\S+)", cell):
             writes.add(_plain(written[1]))
         elif tree := parsed(_python(cell)):
-            reader.visit(tree)
+            with suppress(RecursionError):  # a tree can be deeper than what walks it
+                reader.visit(tree)
         reads |= dict.fromkeys(map(_plain, reader.reads))
         reads |= dict.fromkeys(name for pattern in reader.patterns for name in _matches(pattern, folder))
         writes |= set(map(_plain, reader.writes))
@@ -56,8 +58,9 @@ def seeds(cells: Iterable[str]) -> list[str]:
     for cell in cells:
         tree = parsed(_python(cell))
         for node in ast.walk(tree) if tree else ():
-            if isinstance(node, ast.Call) and (text := _seeding(node)):
-                found[text[:CALL]] = None
+            with suppress(RecursionError):
+                if isinstance(node, ast.Call) and (text := _seeding(node)):
+                    found[text[:CALL]] = None
     return list(found)[:SEEDS]
 
 

@@ -52,6 +52,16 @@ def test_what_was_imported_in_fact_counts_and_what_ipython_brings_does_not(insta
     assert "Pygments" in packages_of(["import pygments"])
 
 
+def test_remains_of_an_installation_do_no_harm(install, tmp_path):
+    install("whole", requires=["broken"])
+    for name, content in {"METADATA": b"\xff\xfe", "RECORD": b"\xff", "direct_url.json": b"\xff"}.items():
+        folder = tmp_path / "site" / f"broken_{name[0].lower()}-1.0.dist-info"
+        folder.mkdir()
+        (folder / name).write_bytes(content)
+    (tmp_path / "site" / "broken-1.0.dist-info").mkdir()
+    assert set(packages_of(["import whole, broken, broken_m"])) == {"python", "whole"}
+
+
 def test_requirements_of_packages_are_followed_by_their_markers_and_wanted_extras(install):
     install("top", requires=["middle[fast]>=1", "windows-only; sys_platform == 'win32'", "docs-tool; extra == 'docs'"])
     install("middle", requires=["quick; extra == 'fast'", "slow; extra == 'slow'", "top", "not (a requirement"])

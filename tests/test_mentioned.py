@@ -71,3 +71,10 @@ def test_seeds_are_listed():
         "random.Random(3)",
         "random.seed(1)",
     ]
+
+
+def test_code_deeper_than_what_walks_it_is_no_error(folder):
+    deep = "x = " + " / ".join(["'a.csv'"] * 700)
+    many = "f(seed=" + "+".join(["1"] * 700) + ")\nrandom.seed(2)"
+    assert files_read([deep, "open('b.csv')"], folder) == ["b.csv"]
+    assert "random.seed(2)" in seeds([deep, many])
