@@ -12,12 +12,11 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from jupyter_codeagent.commands import STOPPED, solve_task
+from jupyter_codeagent.commands import STOPPED, Done, solve_task
 from jupyter_codeagent.errors import NotebookError
 from jupyter_codeagent.notebook_file import free_path
 from jupyter_codeagent.terminal import Terminal
 from jupyter_codeagent.trajectory import Trajectory
-from jupyter_codeagent.verify import verify_notebook
 
 _FILE = "messy_sales.csv"
 _TASK = f"In {_FILE}, sum Revenue by Region, sorted descending."
@@ -38,29 +37,26 @@ def run_demo(options: Namespace) -> int:
             view.say(f"    {line}")
         out = free_path(folder / "messy_sales.solved.ipynb")
         asked = Namespace(**vars(options), task=_TASK, files=[_FILE], check=[], test=[])
-        asked.keep_attempts, asked.trajectory = True, None
+        asked.keep_attempts, asked.trajectory, asked.no_verify = True, None, False
         done = solve_task(view, asked, out)
         if done.trajectory.status == "stopped":
             return STOPPED
         if done.trajectory.answer is None or done.saved is None:
             view.say("The demo did not succeed; what you see above is what happened. Running it again may.")
             return 1
-        return _judge(view, done.trajectory, done.saved, made["truth"])
+        return _judge(view, done, made["truth"])
 
 
-def _judge(view: Terminal, trajectory: Trajectory, saved: Path, truth: dict[str, float]) -> int:
-    view.wait("the notebook is executed in a fresh sandbox")
-    report = verify_notebook(saved)
-    view.say(str(report))
-    right = holds(trajectory, truth)
+def _judge(view: Terminal, done: Done, truth: dict[str, float]) -> int:
+    right = holds(done.trajectory, truth)
     sums = ", ".join(f"{region} {value:,.2f}" for region, value in truth.items())
     view.say(f"The file was made by a script, which knows the true sums: {sums}.")
     view.say("The notebook has them." if right else "The notebook does not have them: the model was wrong.")
     view.say(
-        f"Open it:       jupyter lab {shlex.quote(str(saved))}\n"
+        f"Open it:       jupyter lab {shlex.quote(str(done.saved))}\n"
         "With Claude:   export ANTHROPIC_API_KEY=...   and in a notebook: %load_ext jupyter_codeagent, then %%agent"
     )
-    return 0 if report.ok and right else 1
+    return 0 if right and done.verified is not None and done.verified.ok else 1
 
 
 def holds(trajectory: Trajectory, truth: dict[str, float]) -> bool:

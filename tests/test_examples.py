@@ -118,7 +118,7 @@ def test_demo_ends_with_a_verified_notebook_that_has_the_true_sums(tmp_path, mod
     command = [program, "demo", "--folder", tmp_path / "made" / "here"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    for shown in ("Attempt 1", "verified; ", "The notebook has them.", "jupyter lab", "ANTHROPIC_API_KEY"):
+    for shown in ("Attempt 1", "; verified: ", "The notebook has them.", "jupyter lab", "ANTHROPIC_API_KEY"):
         assert shown in done.stderr
     assert sorted(os.listdir(tmp_path / "made" / "here")) == [
         "messy_sales.csv",
@@ -139,7 +139,7 @@ def test_demo_tells_paths_that_are_found_from_the_users_folder(tmp_path):
     written = re.search("^Written: (.+)$", done.stderr, re.MULTILINE)[1]
     opened = shlex.split(re.search("^Open it: (.+)$", done.stderr, re.MULTILINE)[1])
     assert tmp_path / written == tmp_path / opened[-1] == notebook and notebook.is_file()
-    assert f"{notebook}: verified" in done.stderr
+    assert f"Saved {notebook}; verified: 1 cell ran" in done.stderr
     assert str(tmp_path) not in notebook.read_text()
 
 
