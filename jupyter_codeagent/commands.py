@@ -200,7 +200,7 @@ def _run_notebook(options: Namespace) -> int:
     from jupyter_codeagent.headless import NotebookRun, longest_timeout
     from jupyter_codeagent.notebook_file import read_notebook
     from jupyter_codeagent.sandbox import Sandbox, SandboxPolicy
-    from jupyter_codeagent.saving import store
+    from jupyter_codeagent.saving import save_solved
 
     path = Path(options.notebook)
     notebook = read_notebook(path)
@@ -223,7 +223,7 @@ def _run_notebook(options: Namespace) -> int:
             run = NotebookRun(notebook, sandbox, model, options.attempts, files, options.check, options.keep_attempts)
             run.candidates, run.journal, run.trajectory = options.candidates, journal, options.trajectory
             _watch_notebook(view, run)
-            saved = store(run.solved(), out).path
+            saved = save_solved(run.solved(), out, folder).path
             view.say(f"Written{' as far as it went' if run.failure else ''}: {saved}")
             if left := left_inside(sandbox):
                 view.say(left)

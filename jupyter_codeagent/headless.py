@@ -260,9 +260,8 @@ class NotebookRun:
         """Return the notebook with each agent cell replaced by its task, explanations, code and answer."""
         notebook = deepcopy(self.notebook)
         notebook.cells = self.cells
-        for number, cell in enumerate(notebook.cells, 1):
-            cell.id = f"cell-{number}"
         number_cells(notebook.cells)
+        notebook.metadata.pop(KEY, None)  # it is of an earlier run, or anybody's
         if self.trajectories:
             codes = [c.source for c in self.cells if c.cell_type == "code" and SKIP not in c.metadata.get("tags", [])]
             notebook.metadata[KEY] = with_cells(merged_record(self.trajectories), codes, self.imported, self.folder)

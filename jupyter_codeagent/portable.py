@@ -144,6 +144,8 @@ def relative_source(code: str, folders: Folders, inputs: Sequence[str] = ()) -> 
     inputs : sequence of str
         Names of the files that the code was given, relative to the workspace or absolute.
     """
+    if not any(name in code for name in (str(folders.workspace), *inputs)):
+        return code, []  # to parse every cell would take longer than all the rest
     lines = code.split("\n")
     tree = parsed("\n".join("pass" if _is_magic(line) else line for line in lines)) if "\r" not in code else None
     if tree is None:

@@ -10,15 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from jupyter_codeagent.document import Document
-from jupyter_codeagent.environment import local_modules, packages_of, requirements
+from jupyter_codeagent.environment import requirements
 from jupyter_codeagent.errors import NotebookError
 from jupyter_codeagent.fingerprint import entry
 from jupyter_codeagent.keys import Keys
 from jupyter_codeagent.live import Live, live_cells
-from jupyter_codeagent.locality import locality
+from jupyter_codeagent.locality import INSIDE, locality
 from jupyter_codeagent.lock import Lock, lock_path
 from jupyter_codeagent.lock import make as make_lock
-from jupyter_codeagent.mentioned import seeds
 from jupyter_codeagent.notebook import (
     KEY,
     changed_values_cells,
@@ -32,7 +31,7 @@ from jupyter_codeagent.notebook_file import check_writable, read_notebook, write
 from jupyter_codeagent.placing import named
 from jupyter_codeagent.portable import Folders, refuse_keys, settle
 from jupyter_codeagent.ran import Ran
-from jupyter_codeagent.surroundings import inputs_read
+from jupyter_codeagent.surroundings import with_cells
 from jupyter_codeagent.trajectory import Trajectory, code_hash
 
 NOTES_MOST = 100  # sentences in a notebook's metadata
@@ -167,7 +166,7 @@ def save_live(
     if not any(cell.cell_type == "code" for cell in live.cells):
         raise NotebookError("There is nothing to save: nothing has run, and no attempt that succeeded is kept.")
     folders = Folders.of(folder, path)
-    record = _live_record(live, folders)
+    record = _live_record(live, folders.workspace)
     moved = made_relative(live.cells, folders, [i["name"] for i in record["inputs"]], 0)
     record["inputs"] = relative_entries(record["inputs"], folders)
     number_cells(live.cells)
@@ -177,20 +176,14 @@ def save_live(
     return Saved(saved.path, (*notes, *saved.notes), frozenset(live.unknown))
 
 
-def _live_record(live: Live, folders: Folders) -> dict[str, Any]:
+def _live_record(live: Live, folder: Path) -> dict[str, Any]:
     """Return what a live notebook's metadata says; inputs are named as the code names them."""
-    folder = folders.workspace
+    record: dict[str, Any] = {"version": 1, "inputs": [], "environment": {}}
+    if live.tasks:
+        record = merged_record(live.tasks)
+    record["locale"] = locality(os.environ.get("LC_ALL") or os.environ.get("LANG") or INSIDE)
     codes = [c.source for c in live.cells if c.cell_type == "code"]
-    modules = local_modules(codes, [], folder)
-    record: dict[str, Any] = merged_record(live.tasks) if live.tasks else {"version": 1}
-    record["environment"] = {**packages_of(codes, folder=folder), **record.get("environment", {})}
-    given = {i.name: i for t in live.tasks for i in (*t.inputs, *t.reads)}
-    found = [i for i in inputs_read(codes, modules, folder) if i.name not in given]
-    record["inputs"] = [entry(i) for i in (*given.values(), *found)]
-    named_modules = sorted({*modules, *record.get("modules", ())})
-    language = os.environ.get("LC_ALL") or os.environ.get("LANG") or "C.UTF-8"
-    more = {"modules": named_modules, "seeds": seeds(codes), "locale": locality(language)}
-    return {**record, "variables": [], **{name: told for name, told in more.items() if told}}
+    return {**with_cells(record, codes, [], folder), "variables": []}
 
 
 def _document(file: Path | None) -> tuple[Document, str]:
@@ -256,7 +249,7 @@ def store(notebook: Any, path: str | Path, overwrite: bool = False, *, lock: boo
     path = Path(path)
     unique_ids(notebook.cells)
     refuse_keys(notebook, Keys(os.environ), named(path))
-    record = notebook.metadata[KEY]
+    record = notebook.metadata.get(KEY, {})
     environment = record.get("environment", {})
     beside = {requirements_path(path): requirements(environment, record.get("modules", ()))}
     made = make_lock(environment) if lock else Lock()
@@ -264,6 +257,18 @@ def store(notebook: Any, path: str | Path, overwrite: bool = False, *, lock: boo
         beside[lock_path(path)] = made.text
     write_notebook(notebook, path, overwrite, beside=beside)
     return Saved(path, (made.problem,) if made.problem else ())
+
+
+def save_solved(notebook: Any, path: str | Path, folder: Path) -> Saved:
+    """Write a notebook whose agent cells were solved; `folder` is the one that it ran in. Raises as `store` does."""
+    folders, record = Folders.of(folder, path), notebook.metadata.get(KEY, {})
+    inputs = record.get("inputs", [])
+    notes = made_relative(notebook.cells, folders, [i["name"] for i in inputs], 0)
+    if inputs:
+        record["inputs"] = relative_entries(inputs, folders)
+    if notes:
+        record["notes"] = notes[:NOTES_MOST]
+    return store(notebook, path)
 
 
 def requirements_path(path: Path) -> Path:

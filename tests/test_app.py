@@ -129,9 +129,9 @@ def test_notebook_is_run_in_order_and_saved_beside_it(folder):
         done = run(folder.parent, "run", "work/n.ipynb", url=server.url)
     assert done.returncode == 0, done.stderr
     assert "cell 3: double x" in done.stderr
-    assert [c.source for c in read_notebook(folder / "n.solved.ipynb").cells] == [
-        "x = 20", "> double x", "y = 2 * x", "40", "print(y)",
-    ]  # fmt: skip
+    saved = read_notebook(folder / "n.solved.ipynb").cells
+    assert [c.source for c in saved] == ["x = 20", "> double x", "y = 2 * x", "40", "print(y)"]
+    assert (saved[0].id, saved[-1].id) == (cells[1].id, cells[3].id)
     assert run(folder, "verify", "n.solved.ipynb").returncode == 0
 
 

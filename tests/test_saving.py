@@ -18,7 +18,7 @@ from jupyter_codeagent.keys import Keys
 from jupyter_codeagent.notebook_file import MOST_BYTES, read_notebook, write_notebook
 from jupyter_codeagent.portable import Folders, refuse_keys, relative_source, relative_text
 from jupyter_codeagent.ran import Ran
-from jupyter_codeagent.saving import of_tasks, save_live, save_notebook, save_tasks
+from jupyter_codeagent.saving import of_tasks, save_live, save_notebook, save_solved, save_tasks
 from jupyter_codeagent.trajectory import Action, Answer, Attempt, Input, Observation, Trajectory, Usage, code_hash
 
 SCHEMA = json.loads((Path(jupyter_codeagent.__file__).parent / "schemas" / "metadata.json").read_text())
@@ -338,3 +338,14 @@ def test_what_is_no_json_in_a_browser_is_read_and_written_as_json(tmp_path):
     path.write_text(start + "[" * 200 + "]" * 200 + '}, "cells": []}')
     with pytest.raises(NotebookError, match="nested deeper than 100 levels"):
         read_notebook(path)
+
+
+def test_a_notebook_that_was_run_is_moved_with_its_files_or_has_no_record_at_all(tmp_path):
+    (tmp_path / "out").mkdir()
+    made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("open('a.csv')")])
+    path = save_solved(made, tmp_path / "out" / "plain.ipynb", tmp_path).path
+    assert "jupyter_codeagent" not in read_notebook(path).metadata
+    made.metadata["jupyter_codeagent"] = {"version": 1, "inputs": [{"name": "a.csv"}], "environment": {}}
+    path = save_solved(made, tmp_path / "out" / "n.ipynb", tmp_path).path
+    saved = read_notebook(path)
+    assert saved.cells[0].source == "open('../a.csv')" and saved.metadata.jupyter_codeagent.inputs == []
