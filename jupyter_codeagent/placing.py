@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from jupyter_codeagent.errors import NotebookError
+from jupyter_codeagent.whole import link
 
 _REMEMBERED = 1000  # files of which this process knows that it wrote them
 _written: dict[str, bytes] = {}  # the hash of what this process wrote, by the file's real path
@@ -179,7 +180,7 @@ def _commit(
     try:
         for path, temporary in temporaries.items():
             if seen.get(path) is None:
-                _link(temporary, path)
+                link(temporary, path)
                 new.append(path)
             else:
                 temporary.replace(path)
@@ -197,18 +198,6 @@ def _remember(path: Path, content: bytes) -> None:
     _written[name] = _digest(content)
     while len(_written) > _REMEMBERED:
         del _written[next(iter(_written))]
-
-
-def _link(temporary: Path, path: Path) -> None:
-    # link() refuses an existing name in the same step, which rename() does not
-    try:
-        os.link(temporary, path)
-    except FileExistsError:
-        raise
-    except OSError:  # a file system without hard links
-        if os.path.lexists(path):
-            raise FileExistsError(path) from None
-        temporary.replace(path)
 
 
 def _sync(folder: Path) -> None:

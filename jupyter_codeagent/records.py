@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from jupyter_codeagent.trajectory import Trajectory, code_hash
+from jupyter_codeagent.whole import write_whole
 
 MOST_BYTES = 20 * 2**20  # of one record; a longer one is not kept
 MOST_FILES = 500  # the oldest go first
@@ -83,7 +82,7 @@ class Records:
             return
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _write(path, text)
+            write_whole(path, text, overwrite=True, mode=0o600)
             self._forget_oldest()
         except OSError as error:
             self.complaint = f"The record could not be kept in {str(self.folder)!r}: {error.strerror or error}."
@@ -141,15 +140,3 @@ class Records:
         paths = sorted(self.folder.glob("*.json"), key=lambda p: p.stat().st_mtime, reverse=True)
         for path in paths[MOST_FILES:]:
             path.unlink(missing_ok=True)
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Write `path` as a whole or not at all, for its owner's eyes."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")  # made with mode 0600
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(data)
-        os.replace(name, path)  # noqa: PTH105 - the one call that replaces atomically
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

@@ -37,18 +37,19 @@ def write_whole(path: Path, content: bytes, overwrite: bool = False, mode: int =
         if overwrite:
             temporary.replace(path)
         else:
-            _link(temporary, path)
+            link(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def _link(temporary: Path, path: Path) -> None:
+def link(temporary: Path, path: Path) -> None:
+    """Put a file into its place, where nothing may be; raises FileExistsError if something is."""
     # link() refuses an existing name in the same step, which rename() does not
     try:
         os.link(temporary, path)
     except FileExistsError:
         raise
     except OSError:  # a file system without hard links
-        if path.exists():
+        if os.path.lexists(path):
             raise FileExistsError(path) from None
         temporary.replace(path)
