@@ -25,6 +25,7 @@ from jupyter_codeagent.source import (
     tree_of,
 )
 
+MOST = 200_000  # characters of code that are read, in a few seconds
 ALL = "*"  # stands for every name, where it cannot be said which are needed
 _OPAQUE = {"exec", "eval", "globals", "locals", "vars", "get_ipython", "__import__", "setattr", "delattr", "compile"}
 _STATE = re.compile(
@@ -351,6 +352,16 @@ def may_share(node: ast.expr) -> set[str]:
     return set()
 
 
+def readable(cells: Sequence[tuple[int, str]]) -> list[tuple[int, str]]:
+    """Return the cells that are read: the notebook may hold any amount of code."""
+    found, left = [], MOST
+    for number, code in cells:
+        if len(code) <= left:
+            left -= len(code)
+            found.append((number, code))
+    return found
+
+
 class Flows:
     """All cells of a notebook, as what they take and leave.
 
@@ -361,8 +372,10 @@ class Flows:
     """
 
     def __init__(self, cells: Sequence[tuple[int, str]]) -> None:
-        self.modules = modules_of(tree_of(code) for _, code in cells)
-        self.cells = {number: flow_of(code, self.modules) for number, code in cells}
+        self.read = readable(cells)
+        self.modules = modules_of(tree_of(code) for _, code in self.read)
+        self.cells = {number: Flow({ALL}, lasting="it is too long to be read") for number, _ in cells}
+        self.cells |= {number: flow_of(code, self.modules) for number, code in self.read}
         self._deferred: dict[str, set[str]] = {}
         for flow in self.cells.values():
             for name, reads in flow.deferred.items():

@@ -167,10 +167,8 @@ class Findings:
     def risks(self, found: Iterable[Difference]) -> list[str]:
         """Return what the code may give differently another time, as far as no difference says so already."""
         told = {d.cell for d in found if d.kind in ("unsteady", "error")}
-        reaching: set[int] = set()
-        for step in self.steps:
-            if step.cell.outputs and step.number not in told:
-                reaching |= self.causes.flows.needed([step.number], lasting=False)
+        showing = [step.number for step in self.steps if step.cell.outputs and step.number not in told]
+        reaching = self.causes.flows.needed(showing, lasting=False)
         explained = {cause for number in told for cause in self.causes.of(number)}
         risks: list[str] = []
         for cause in self.causes.all:

@@ -9,10 +9,12 @@ from typing import Any
 
 from jupyter_codeagent.notebook import runnable
 from jupyter_codeagent.sandbox import SandboxPolicy
+from jupyter_codeagent.sandbox.execution import Manner
 from jupyter_codeagent.sandbox.pool import pool
 from jupyter_codeagent.source import plain_lines
 from jupyter_codeagent.trajectory import CodeError, Output
 
+ENOUGH, ONWARDS = Manner(), Manner(kept=False)  # only a cell that may fail needs a way back
 _INSTALLING = re.compile(
     r"\s*[!%]\s*(?:(?:python3?|sys\.executable|\{sys\.executable\})\s+-m\s+)?(?:uv\s+)?"
     r"(?:pip3?|conda|mamba|micromamba)\s+(?:install|add)\b"
@@ -116,7 +118,7 @@ def run(
     with pool().take(policy) as sandbox:
         for step in steps:
             tell(found.executed, len(steps))
-            seen = sandbox.execute(step.code)
+            seen = sandbox.execute(step.code, manner=ENOUGH if step.may_fail else ONWARDS)
             found.outputs[step.number], found.names[step.number] = seen.outputs, frozenset(seen.names)
             found.duration += seen.duration
             if seen.error is not None:

@@ -113,6 +113,7 @@ class Causes:
 
     def __init__(self, cells: Sequence[tuple[int, str]]) -> None:
         self.flows = Flows(cells)
+        cells = self.flows.read
         seeds = _Seeds(cells, self.flows.modules)
         sets, ordered = _named_sets(cells, self.flows.modules), _sorted_names(cells)
         found: list[Cause] = []

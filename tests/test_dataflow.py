@@ -52,5 +52,10 @@ def test_effects_without_names_can_be_left_aside():
     assert needed("import random", "random.seed(1)", "a = 1", "a", lasting=False) == [3, 4]
 
 
-def test_code_nested_beyond_measure_needs_all():
-    assert needed("a = 1", "b = " + "(" * 90 + "1" + ")" * 90, "c = " + "-" * 3000 + "1") in ([1, 2, 3], [3])
+@pytest.mark.parametrize(
+    "code",
+    ["x = " + "-" * 3000 + "1", "x = " + "+".join(["a"] * 5000), "x" + ".a" * 3000 + "()", "x = '\0'", "a" * 600_000],
+    ids=["signs", "sum", "chain", "null", "long"],
+)
+def test_code_beyond_measure_is_passed_over_or_needs_all(code):
+    assert needed("a = 1", code, "print(x)")[-1:] == [3]

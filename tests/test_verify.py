@@ -199,3 +199,10 @@ def test_frames_are_as_wide_as_in_a_notebook(tmp_path):
 def test_runs_is_one_two_or_none(tmp_path):
     with pytest.raises(ValueError, match="runs is 3; give 1, 2 or None"):
         verify_notebook(tmp_path / "n.ipynb", runs=3)
+
+
+def test_process_that_a_cell_may_end_is_brought_back_for_the_next(tmp_path):
+    killing = code("import os\nos.kill(os.getpid(), 9)", error="Crashed", tags=["raises-exception"])
+    path = written(tmp_path, code("x = 1"), killing, code("x", result="1"), code("os.kill(os.getpid(), 9)"))
+    report = verify_notebook(path)
+    assert [d.cell for d in report.cells][-1] == 4 and 3 not in [d.cell for d in report.cells]

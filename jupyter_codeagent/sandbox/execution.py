@@ -39,11 +39,15 @@ class Manner:
         They keep it at all.
     silent : bool
         Its last value is not shown.
+    kept : bool
+        The state before it is kept, so that it is there where the cell loses its process. Without, what was executed
+        since the last state that was kept is lost then.
     """
 
     count: int | None = None
     store: bool = True
     silent: bool = False
+    kept: bool = True
 
 
 class Execution:

@@ -140,7 +140,7 @@ class Sandbox:
 
     # -- executing --------------------------------------------------------------------------------
 
-    def execute(self, code: str, values: dict[str, Any] | None = None) -> Observation:
+    def execute(self, code: str, values: dict[str, Any] | None = None, manner: Manner | None = None) -> Observation:
         """Execute `code` as one cell and return what came of it.
 
         Parameters
@@ -149,6 +149,8 @@ class Sandbox:
             Python as IPython takes it: magics, ``!commands`` and top-level await included.
         values : dict, optional
             Copied in before the code runs, by name.
+        manner : Manner, optional
+            How: its number, and what is kept of it.
 
         Raises
         ------
@@ -158,7 +160,7 @@ class Sandbox:
             If a value cannot be copied; nothing was executed.
         """
         last = Observation()
-        for last in self.stream(code, values):  # noqa: B007 - the last one is whole
+        for last in self.stream(code, values, manner):  # noqa: B007 - the last one is whole
             pass
         return last
 
@@ -172,7 +174,9 @@ class Sandbox:
         check_code(code)
         with self._turn() as supervisor:
             said, supervisor.ended = len(supervisor.notes), 0
-            supervisor.insure()
+            kept = manner is None or manner.kept
+            if kept:
+                supervisor.insure()
             execution = self._begin(code, values)
             try:
                 while not execution.over:
@@ -189,7 +193,7 @@ class Sandbox:
                 if not execution.over:  # whoever asked did not wait for the end
                     with uninterrupted():
                         supervisor.restore(supervisor.safe)
-                elif execution.error is None:
+                elif execution.error is None and kept:
                     supervisor.prepare()
 
     def _begin(self, code: str, values: dict[str, Any] | None) -> Execution:
