@@ -94,11 +94,6 @@ def sound_modules(modules: Iterable[str]) -> list[str]:
     return sorted(set(_valid(modules)))[:MOST]
 
 
-def imported_here() -> list[str]:
-    """Return the names of the modules that this very process has imported, for `packages_of`."""
-    return _names_of(list(sys.modules))
-
-
 def requirements(environment: Mapping[str, str], modules: Iterable[str] = ()) -> str:
     """Return the text of a ``requirements.txt`` that installs `environment` as it was.
 
@@ -213,10 +208,6 @@ def _known(names: Iterable[str], folder: Path | None) -> set[str]:
 
 def _lies_in(name: str, folder: Path) -> bool:
     return (folder / f"{name}.py").is_file() or (folder / name / "__init__.py").is_file()
-
-
-def _names_of(modules: Iterable[str]) -> list[str]:
-    return _valid(modules)[: 10 * MOST]
 
 
 # -- which distributions they belong to -----------------------------------------------------------

@@ -32,7 +32,7 @@ COMMANDS = {
     "undo": ": take back the attempt that was kept last",
     "stop": " [TASK]: end the tasks that work in the background",
     "fetch": " NAME [as OTHER] [--replace]: copy a variable of the sandbox into the notebook, as plain data",
-    "save": " FILE [--attempts] [--tasks] [--lock] [--no-verify]: save your cells and the tasks; verify them",
+    "save": " FILE [--attempts] [--tasks] [--lock] [--script] [--no-verify]: save your cells and tasks, and verify",
     "export": " FILE: write the latest task's trajectory as JSON lines",
     "report": " FILE [--yes]: show the latest task as a bug report, without secrets; --yes writes it",
     "verify": " FILE [--diff] [--no-stamp] [--twice] [--network HOST...]: run a notebook in a fresh sandbox",
@@ -50,12 +50,12 @@ ARGUMENTS = {
     "fetch": (1, 4),
     "diff": (0, 1000),
     "apply": (0, 1000),
-    "save": (1, 5),
+    "save": (1, 6),
     "export": (1, 1),
     "report": (1, 2),
     "verify": (1, 1000),
 }
-SAVE_OPTIONS = ("--attempts", "--tasks", "--lock")
+SAVE_OPTIONS = ("--attempts", "--tasks", "--lock", "--script")
 
 
 class Managing:
@@ -301,12 +301,15 @@ class Managing:
             said = str(verify_saved(saved, self.desk.settings))
         return visible("\n".join([said, *saved.notes]))
 
-    def save_as(self, file: str, attempts: bool = False, tasks_only: bool = False, lock: bool = False) -> Saved:
+    def save_as(
+        self, file: str, attempts: bool = False, tasks_only: bool = False, lock: bool = False, script: bool = False
+    ) -> Saved:
         """Save what ran in this kernel, its user's cells and all tasks, or the tasks alone."""
         path, tasks, user = notebook_path(file), self.desk.tasks.trajectories, self.desk.user
         if tasks_only:
-            return save_tasks(tasks, path, attempts, lock=lock)
-        return save_live(user.history.ran(), tasks, path, user.folder, user.notebook, attempts, lock=lock)
+            return save_tasks(tasks, path, attempts, lock=lock, script=script)
+        own = user.history.ran()
+        return save_live(own, tasks, path, user.folder, user.notebook, attempts, lock=lock, script=script)
 
     def export(self, file: str) -> str:
         """Write the trajectory of the latest task."""

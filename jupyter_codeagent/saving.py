@@ -16,11 +16,12 @@ from jupyter_codeagent.fingerprint import entry
 from jupyter_codeagent.keys import Keys
 from jupyter_codeagent.live import Live, live_cells
 from jupyter_codeagent.locality import INSIDE, locality
-from jupyter_codeagent.lock import Lock, lock_path
+from jupyter_codeagent.lock import Lock, lock_path, script_block
 from jupyter_codeagent.lock import make as make_lock
 from jupyter_codeagent.notebook import (
     KEY,
     changed_values_cells,
+    code_cell,
     merged_record,
     new_notebook,
     number_cells,
@@ -57,7 +58,13 @@ class Saved:
 
 
 def save_notebook(
-    trajectory: Trajectory, path: str | Path, attempts: bool = False, *, overwrite: bool = False, lock: bool = False
+    trajectory: Trajectory,
+    path: str | Path,
+    attempts: bool = False,
+    *,
+    overwrite: bool = False,
+    lock: bool = False,
+    script: bool = False,
 ) -> Path:
     """Save the solved task as a notebook that runs without this package.
 
@@ -81,6 +88,8 @@ def save_notebook(
     lock : bool
         Also write ``pylock.STEM.toml`` (PEP 751), with addresses and hashes of packages: a package index is asked.
         Where no lock can be made, a warning says why.
+    script : bool
+        Begin the notebook with a comment that names the packages, as ``juv run`` reads it (PEP 723).
 
     Returns
     -------
@@ -96,7 +105,7 @@ def save_notebook(
     if not trajectory.attempts and not trajectory.answers:
         raise NotebookError("There is nothing to save: no attempt has been made yet.")
     check_writable(path, overwrite)
-    saved = store(of_tasks([trajectory], path, attempts), path, overwrite, lock=lock)
+    saved = store(of_tasks([trajectory], path, attempts), path, overwrite, lock=lock, script=script)
     for problem in saved.notes:
         warnings.warn(problem, stacklevel=2)
     return saved.path
@@ -109,10 +118,11 @@ def save_tasks(
     *,
     overwrite: bool = False,
     lock: bool = False,
+    script: bool = False,
 ) -> Saved:
     """Save what was kept of several tasks, in their order.
 
-    `attempts`, `overwrite` and `lock` as in `save_notebook`.
+    `attempts`, `overwrite`, `lock` and `script` as in `save_notebook`.
 
     Raises
     ------
@@ -123,7 +133,7 @@ def save_tasks(
     if not worth:
         raise NotebookError("There is nothing to save: no attempt that succeeded is kept.")
     check_writable(path, overwrite)
-    return store(of_tasks(worth, path, attempts), path, overwrite, lock=lock)
+    return store(of_tasks(worth, path, attempts), path, overwrite, lock=lock, script=script)
 
 
 def save_live(
@@ -136,6 +146,7 @@ def save_live(
     *,
     overwrite: bool = False,
     lock: bool = False,
+    script: bool = False,
 ) -> Saved:
     """Save what ran in a kernel as one notebook: its user's cells and all tasks, in the order in which they ran.
 
@@ -151,7 +162,7 @@ def save_live(
         The kernel's working folder.
     file : Path or None
         The live notebook's own file: its Markdown, ids, tags and outputs are taken over.
-    attempts, overwrite, lock
+    attempts, overwrite, lock, script
         As for `save_notebook`.
 
     Raises
@@ -172,7 +183,7 @@ def save_live(
     number_cells(live.cells)
     notes = [note for note in [complaint, *live.notes, *moved] if note][:NOTES_MOST]
     notebook = new_notebook(live.cells, {**record, **({"notes": notes} if notes else {})})
-    saved = store(notebook, path, overwrite, lock=lock)
+    saved = store(notebook, path, overwrite, lock=lock, script=script)
     return Saved(saved.path, (*notes, *saved.notes), frozenset(live.unknown))
 
 
@@ -236,10 +247,12 @@ def relative_entries(entries: Sequence[dict[str, Any]], folders: Folders) -> lis
     return list(found.values())
 
 
-def store(notebook: Any, path: str | Path, overwrite: bool = False, *, lock: bool = False) -> Saved:
+def store(
+    notebook: Any, path: str | Path, overwrite: bool = False, *, lock: bool = False, script: bool = False
+) -> Saved:
     """Write a notebook that was made here, and beside it the versions of the packages that it needs.
 
-    `overwrite` and `lock` as for `save_notebook`; the notes say why there is no lock.
+    `overwrite`, `lock` and `script` as for `save_notebook`; the notes say why there is no lock.
 
     Raises
     ------
@@ -247,6 +260,10 @@ def store(notebook: Any, path: str | Path, overwrite: bool = False, *, lock: boo
         If a key stands in it, or it cannot be written; nothing was written then.
     """
     path = Path(path)
+    if script:
+        told = script_block(notebook.metadata.get(KEY, {}).get("environment", {}))
+        notebook.cells.insert(0, code_cell(told, [], {"jupyter": {"source_hidden": True}}, "packages"))
+        number_cells(notebook.cells)
     unique_ids(notebook.cells)
     refuse_keys(notebook, Keys(os.environ), named(path))
     record = notebook.metadata.get(KEY, {})

@@ -8,7 +8,7 @@ import jsonschema
 import pytest
 
 import jupyter_codeagent
-from jupyter_codeagent import Action, SandboxPolicy, ScriptedModel, Trajectory, save_notebook, solve
+from jupyter_codeagent import Action, SandboxPolicy, ScriptedModel, Trajectory, save_notebook, solve, verify_notebook
 from jupyter_codeagent.fingerprint import states
 from jupyter_codeagent.notebook import KEY
 from jupyter_codeagent.notebook_file import read_notebook
@@ -62,6 +62,13 @@ def test_all_of_it_stands_in_the_notebook_and_beside_it(solved):
     assert [state.state for state in states(record, folder)] == ["same"] * 3
     pins = (folder / "solved.requirements.txt").read_text()
     assert f"pandas=={trajectory.environment['pandas']}\n" in pins and "# helpers is a module" in pins
+
+
+def test_a_notebook_can_begin_with_its_packages(solved):
+    trajectory, folder = solved
+    first = read_notebook(save_notebook(trajectory, folder / "script.ipynb", script=True)).cells[0]
+    assert first.source.startswith("# /// script\n") and f'"pandas=={trajectory.environment["pandas"]}"' in first.source
+    assert verify_notebook(folder / "script.ipynb", stamp=False).ok
 
 
 def test_a_trajectory_from_elsewhere_brings_nothing_odd_into_the_record(solved, tmp_path):
