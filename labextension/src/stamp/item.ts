@@ -34,7 +34,8 @@ export class StampItem extends Widget {
     this._button.type = 'button';
     this._button.onclick = open;
     this._icon.setAttribute('aria-hidden', 'true');
-    this._button.append(this._icon, this._text);
+    this._words.className = 'jp-codeagent-Stamp-words';
+    this._button.append(this._icon, this._words);
     this.node.append(this._button);
     _cells.currentChanged.connect(this._onCurrent);
     this._onCurrent();
@@ -65,7 +66,7 @@ export class StampItem extends Widget {
   private readonly _update = (): void => {
     const { stamp = null, standing = null } = this._watch ?? {};
     if (stamp && standing) {
-      this._text.data = stampWords(stamp, standing, this._trans);
+      this._words.textContent = stampWords(stamp, standing, this._trans);
       this._button.title = stampDetails(stamp, standing, this._trans);
       this._icon.dataset.status = standing;
       this._icon.replaceChildren(
@@ -84,5 +85,5 @@ export class StampItem extends Widget {
   private _activeChanged = new Signal<StampItem, void>(this);
   private _button = document.createElement('button');
   private _icon = document.createElement('span');
-  private _text = document.createTextNode('');
+  private _words = document.createElement('span');
 }

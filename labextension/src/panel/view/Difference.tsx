@@ -43,7 +43,7 @@ function Shown(props: IDifferenceProps): JSX.Element {
           </button>
         )}
       </div>
-      <p>{oneLine(detail, 500)}</p>
+      <p>{capitalised(oneLine(detail, 500))}</p>
       {(expected || found) && <Sides expected={expected} found={found} />}
     </li>
   );
@@ -101,6 +101,11 @@ function Side(props: {
       </pre>
     </div>
   );
+}
+
+/** What follows "Cell 3:" elsewhere stands alone here. */
+function capitalised(sentence: string): string {
+  return sentence.charAt(0).toUpperCase() + sentence.slice(1);
 }
 
 function readable(text: string): string {

@@ -82,7 +82,7 @@ function Stamp(): JSX.Element | null {
   const { stamp, standing } = model.stamp ?? {};
   return stamp && standing ? (
     <span
-      className="jp-codeagent-Panel-quiet"
+      className="jp-codeagent-Panel-quiet jp-codeagent-Header-stamp"
       title={stampDetails(stamp, standing, trans)}
     >
       <Status status={standing} word={stampWords(stamp, standing, trans)} />

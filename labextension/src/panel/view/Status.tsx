@@ -32,7 +32,7 @@ export function Status(props: { status: string; word: string }): JSX.Element {
       ) : (
         Icon && <Icon.react tag="span" width="14px" aria-hidden="true" />
       )}
-      {word}
+      <span>{word}</span>
     </span>
   );
 }

@@ -17,19 +17,35 @@ const SENTENCES = 50;
 
 /** The line that says how a verification stands that the user does not look at. */
 export function VerificationButton(): JSX.Element | null {
-  const { model } = usePanel();
-  const { current, open } = model.verifying;
+  const { model, trans } = usePanel();
+  const { current, open, running } = model.verifying;
   const { status, word } = useStanding(current);
   return current && !open ? (
-    <button
-      type="button"
-      className="jp-codeagent-ChangesButton"
-      onClick={() => model.showVerification()}
-    >
-      <caretRightIcon.react tag="span" width="14px" aria-hidden="true" />
-      <bdi>{oneLine(current.path.split('/').pop() ?? '', 60)}</bdi>
-      <Status status={status} word={word} />
-    </button>
+    <div className="jp-codeagent-VerificationLine">
+      <button
+        type="button"
+        className="jp-codeagent-ChangesButton"
+        onClick={() => model.showVerification()}
+      >
+        <caretRightIcon.react tag="span" width="14px" aria-hidden="true" />
+        <bdi>{oneLine(current.path.split('/').pop() ?? '', 60)}</bdi>
+        <Status status={status} word={word} />
+      </button>
+      {!running && (
+        <button
+          type="button"
+          className="jp-codeagent-IconButton"
+          aria-label={trans.__('Put the verification away')}
+          title={trans.__('Put the verification away')}
+          onClick={() => {
+            model.verifying.close();
+            model.requestFocus();
+          }}
+        >
+          <closeIcon.react tag="span" width="14px" aria-hidden="true" />
+        </button>
+      )}
+    </div>
   ) : null;
 }
 
