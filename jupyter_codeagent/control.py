@@ -118,9 +118,11 @@ class Control:
         }
 
     def save(self, data: Message) -> Message:
-        """Save what ran as a notebook: the user's cells and all tasks, or with ``tasks`` these alone."""
-        saved = self.managing.save_as(text(data, "path"), data.get("attempts") is True, data.get("tasks") is True)
-        return {"path": str(saved.path), "notes": [visible(note) for note in saved.notes]}
+        """Save what ran as a notebook: the user's cells and all tasks, or with ``tasks`` these alone; not verified."""
+        attempts, tasks, lock = (data.get(option) is True for option in ("attempts", "tasks", "lock"))
+        saved = self.managing.save_as(text(data, "path"), attempts, tasks, lock)
+        notes = [visible(note) for note in saved.notes]
+        return {"path": str(saved.path), "notes": notes, "unknown": sorted(saved.unknown)}
 
     def fetch(self, data: Message) -> Message:
         """Copy a variable of the sandbox into the notebook, under a free name only."""

@@ -6,6 +6,7 @@ import asyncio
 import json
 import secrets
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -92,8 +93,10 @@ class Jobs:
         """Return the job of that id, if it is known."""
         return self._jobs.get(id)
 
-    async def start(self, file: Path, name: str, *, stamp: bool = True) -> Job:
+    async def start(self, file: Path, name: str, *, stamp: bool = True, unknown: Sequence[str] | None = None) -> Job:
         """Begin to verify the notebook in `file`, which the user calls `name`, and to stamp the file or not.
+
+        With `unknown` it was just saved, and gets the outputs of the fresh run: see `save_verified`.
 
         Raises
         ------
@@ -108,7 +111,7 @@ class Jobs:
         self._forget()
         try:
             job.process = await _process()
-            await _send(job.process, {"file": str(file), "name": name, "stamp": stamp})
+            await _send(job.process, {"file": str(file), "name": name, "stamp": stamp, "unknown": unknown})
         except OSError as error:
             job.state, job.text = "failed", f"No process could be started for it ({error}); free some memory."
             return job

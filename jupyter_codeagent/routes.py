@@ -21,7 +21,7 @@ from jupyter_codeagent.jobs import Busy, Job, Jobs
 from jupyter_codeagent.models.listing import listing
 
 _Method = TypeVar("_Method", bound=Callable[..., Any])
-_LARGEST = 64 * 1024  # bytes of a body: it holds the path of a notebook
+_LARGEST = 512 * 1024  # bytes of a body: the path of a notebook, and ids of its cells
 
 
 class Refused(web.HTTPError):
@@ -110,7 +110,8 @@ class VerifyHandler(Handler):
         path = body.get("path")
         file = await notebook_file(self.contents_manager, path)
         try:
-            job = await self.app.jobs.start(file, str(path).strip("/"), stamp=await self._may_stamp(body))
+            stamp, unknown = await self._may_stamp(body), unknown_cells(body)
+            job = await self.app.jobs.start(file, str(path).strip("/"), stamp=stamp, unknown=unknown)
         except Busy as error:
             raise Refused(429, str(error)) from error
         self.set_status(201)
@@ -136,6 +137,20 @@ class JobHandler(Handler):
         job = self.job(id)
         await self.app.jobs.stop(job)
         self.answer(job.told())
+
+
+def unknown_cells(body: dict[str, Any]) -> list[str] | None:
+    """Return the ids under "unknown" of a request, None where there is no such list.
+
+    Raises
+    ------
+    Refused
+        If it is something else.
+    """
+    found = body.get("unknown")
+    if found is None or (isinstance(found, list) and all(isinstance(item, str) for item in found)):
+        return found
+    raise Refused(400, '"unknown" is no list of texts; send the ids of cells.')
 
 
 async def notebook_file(contents: Any, path: object) -> Path:

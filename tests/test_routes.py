@@ -252,6 +252,17 @@ def test_a_notebook_in_a_folder_is_verified_and_stamped_unless_told_otherwise(se
     assert record == {"version": 1, "verified": made} if stamp else file.read_bytes() == before
 
 
+def test_a_file_that_was_just_saved_gets_the_outputs_of_the_fresh_run(server):
+    file = notebook(server.root / "saved.ipynb", "print(1)", "2")
+    ids = [cell["id"] for cell in json.loads(file.read_text())["cells"]]
+    assert server.call("POST", "verify", {"path": "saved.ipynb", "unknown": "all"})[0] == 400
+    ended = server.wait(server.call("POST", "verify", {"path": "saved.ipynb", "unknown": ids})[1]["job"])
+    assert ended["report"]["ok"], ended
+    found = json.loads(file.read_text())
+    assert found["cells"][0]["outputs"][0]["text"] in ("1\n", ["1\n"])
+    assert found["metadata"]["jupyter_codeagent"]["verified"]["ok"]
+
+
 def test_a_notebook_that_fails_has_a_report(server):
     notebook(server.root / "fails.ipynb", "1/0", "2")
     ended = server.wait(server.verify("fails.ipynb")[1]["job"])

@@ -69,9 +69,19 @@ export class Server {
     };
   }
 
-  /** Begin to run the notebook at `path` (as the server names it) in a fresh sandbox, and stamp its file or not; returns the job. */
-  async verify(path: string, stamp: boolean): Promise<string> {
-    const body = JSON.stringify({ path, stamp });
+  /**
+   * Begin to run a notebook in a fresh sandbox; returns the job.
+   *
+   * @param path - As the server names it.
+   * @param stamp - Whether the server stamps the file.
+   * @param unknown - Where it was just saved: the ids of cells whose outputs were not kept.
+   */
+  async verify(
+    path: string,
+    stamp: boolean,
+    unknown?: readonly string[]
+  ): Promise<string> {
+    const body = JSON.stringify({ path, stamp, unknown });
     return string((await this._ask('verify', { method: 'POST', body })).job);
   }
 

@@ -46,9 +46,10 @@ def lying(lab: Lab) -> Notebook:
 
 @pytest.mark.parametrize("way", ["/save", "button", "command"])
 def test_saving_what_was_kept_as_a_notebook(lab, model, way):
-    attempt = one_attempt(lab, model)
-    attempt.press("Accept")
-    attempt.becomes("accepted")
+    attempt = one_attempt(lab, model, SUM, "mine = 1")
+    attempt.notebook.run(1).settled()
+    attempt.press("Accept and run")
+    attempt.becomes("accepted").settled()
     panel = lab.open_panel()
     if way == "/save":
         panel.send("/save kept.ipynb")
@@ -57,17 +58,32 @@ def test_saving_what_was_kept_as_a_notebook(lab, model, way):
     else:
         lab.command("jupyter-codeagent:save-notebook")
     if way != "/save":
-        lab.dialog().get_by_role("textbox").fill("kept")
-        lab.dialog().get_by_label("Verify it").uncheck()
-        lab.dialog().get_by_role("textbox").press("Enter")
+        form = lab.dialog()
+        expect(form.get_by_label("The whole notebook")).to_be_checked()
+        expect(form.get_by_label("Write a lock file")).not_to_be_checked()
+        form.get_by_label("The tasks alone").set_checked(way == "button")
+        form.get_by_label("Verify it").uncheck()
+        form.get_by_role("textbox").fill("kept")
+        form.get_by_role("textbox").press("Enter")
     kept = lab.server.root / lab.folder / "kept.ipynb"
     lab.until(kept.exists, "the notebook is saved")
-    cells = json.loads(kept.read_text())["cells"]
-    assert SUM in ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    sources = ["".join(cell["source"]) for cell in json.loads(kept.read_text())["cells"] if cell["cell_type"] == "code"]
+    assert SUM in sources and ("mine = 1" in sources) == (way != "button")
     expect(panel.element).to_contain_text("kept.ipynb")
     if way == "/save":  # verified at once
         panel.element.get_by_role("button", name="kept.ipynb").click()
         expect(verification(lab).get_by_text("Verified", exact=True).first).to_be_visible(timeout=WAIT)
+        assert state_of(nbformat.read(kept, 4)) == "verified"
+
+
+def test_a_key_in_what_is_saved_is_refused_with_its_place(lab, model):
+    key = "sk-ant-api03-" + "Ab1" * 30
+    notebook = lab.notebook(f"print('{key}')")
+    notebook.run(1).settled()
+    panel = lab.open_panel()
+    panel.send("/save kept.ipynb")
+    expect(panel.element.get_by_role("alert")).to_contain_text(re.compile(r"[Cc]ell 1\b"))
+    assert not (lab.server.root / lab.folder / "kept.ipynb").exists()
 
 
 def test_differences_are_shown_side_by_side_and_lead_to_their_cell(lab, model):

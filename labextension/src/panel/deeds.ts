@@ -30,9 +30,13 @@ export function makeDeeds(
     work: INotebookWork,
     choice: ISaveChoice
   ): Promise<void> => {
-    const path = await model.saving.save(work, choice);
+    const { path, unknown } = await model.saving.save(work, choice);
     if (choice.verify && model.verifiable) {
-      await verify(path);
+      await model.verifying.verify(path, null, unknown);
+    }
+    const open = openContext(app, path);
+    if (open && !open.model.dirty) {
+      await open.revert(); // it was saved again: the tab shows what it was
     }
   };
   const saveAs = async (work: INotebookWork): Promise<void> => {

@@ -4,6 +4,7 @@ import { PathExt } from '@jupyterlab/coreutils';
 import { type ISignal, Signal } from '@lumino/signaling';
 
 import type { INotebookWork, IReply } from '../tokens';
+import { list, string } from '../values';
 import { isWritable } from '../writable';
 import { sentences } from './report';
 
@@ -32,6 +33,14 @@ export interface ISaved {
   notes: string[];
 }
 
+/** A file that the kernel has just written. */
+export interface IWritten {
+  /** As the server names it. */
+  path: string;
+  /** The ids of cells whose outputs nobody has kept. */
+  unknown: readonly string[];
+}
+
 export class Saving {
   /** Something is another. */
   get changed(): ISignal<Saving, void> {
@@ -42,8 +51,8 @@ export class Saving {
     return this._current;
   }
 
-  /** Have the kernel of `work` save; returns the path as the server names it. */
-  async save(work: INotebookWork, choice: ISaveChoice): Promise<string> {
+  /** Have the kernel of `work` save. */
+  async save(work: INotebookWork, choice: ISaveChoice): Promise<IWritten> {
     this._set({ path: '', text: '', notes: [] });
     const reply = await ask(work, choice).finally(() => this._set(null));
     if (!reply.ok) {
@@ -52,7 +61,7 @@ export class Saving {
     const folder = PathExt.dirname(work.panel.context.localPath);
     const path = PathExt.join(folder, choice.file);
     this._set({ path, text: reply.text, notes: sentences(reply.notes) });
-    return path;
+    return { path, unknown: list(reply.unknown).map(string) };
   }
 
   /** Put away what is shown. */

@@ -71,8 +71,13 @@ export class Verifying {
    *
    * @param path - The notebook, as the server names it.
    * @param context - Of the notebook where it is open; it is saved first, and gets its stamp here.
+   * @param unknown - Where the file was just saved: the ids of cells whose outputs were not kept.
    */
-  async verify(path: string, context: NotebookContext | null): Promise<void> {
+  async verify(
+    path: string,
+    context: NotebookContext | null,
+    unknown?: readonly string[]
+  ): Promise<void> {
     this._leave();
     const run: IRun = { job: '', stopped: false };
     this._run = run;
@@ -82,7 +87,8 @@ export class Verifying {
         await context.save();
       }
       const cells = [...(context?.model.cells ?? [])].map(({ id }) => id);
-      const seen = await this._follow(run, path, cells, context === null);
+      run.job = await this._server.verify(path, context === null, unknown);
+      const seen = await this._follow(run, path, cells);
       const stamp = seen?.report?.stamp;
       if (context && stamp) {
         const unstamped = await this._stamp(context, stamp);
@@ -120,10 +126,8 @@ export class Verifying {
   private async _follow(
     run: IRun,
     path: string,
-    cells: readonly string[],
-    stamp: boolean
+    cells: readonly string[]
   ): Promise<IVerified | null> {
-    run.job = await this._server.verify(path, stamp);
     if (run.stopped) {
       await this._server.stopVerification(run.job);
     }
