@@ -6,6 +6,7 @@ import ast
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -229,6 +230,19 @@ def relative_outputs(outputs: Sequence[Any], folders: Folders) -> None:
         elif isinstance(output.get("data"), dict):
             data = output["data"]
             output["data"] = {m: v if _PICTURE.match(m) else _mended(v, mend) for m, v in data.items()}
+
+
+def portable_outputs(outputs: Sequence[Any], folder: Path) -> Sequence[Any]:
+    """Return outputs without absolute paths below a notebook's own `folder`; the same list where there are none."""
+    if all(str(folder) not in text for output in outputs for _, text in _within("", _shown_parts(output))):
+        return outputs
+    copied = deepcopy(list(outputs))
+    relative_outputs(copied, Folders(folder, folder))
+    return copied
+
+
+def _shown_parts(output: Any) -> Any:
+    return {name: _shown(value) if name == "data" else value for name, value in output.items()}
 
 
 def _mended(value: Any, mend: Callable[[str], str]) -> Any:

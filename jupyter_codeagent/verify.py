@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -12,9 +12,10 @@ from jupyter_codeagent import locality
 from jupyter_codeagent.environment import lacking, packages_of
 from jupyter_codeagent.findings import Findings
 from jupyter_codeagent.fingerprint import states
-from jupyter_codeagent.fresh import left_out, run, steps_of
+from jupyter_codeagent.fresh import FreshRun, Step, left_out, run, steps_of
 from jupyter_codeagent.notebook import KEY
 from jupyter_codeagent.notebook_file import read_notebook
+from jupyter_codeagent.portable import portable_outputs
 from jupyter_codeagent.report import Difference, InputState, Report
 from jupyter_codeagent.sandbox import SandboxPolicy
 from jupyter_codeagent.sandbox.pool import pool
@@ -72,7 +73,7 @@ def verify_notebook(
     if Path(path).is_file():
         pool().prepare(policy)  # it starts while the libraries that read the notebook are loaded
     notebook = read_notebook(path)
-    record, steps = notebook.metadata.get(KEY), steps_of(notebook)
+    record, steps = notebook.metadata.get(KEY), [_portable(step, folder) for step in steps_of(notebook)]
     inputs, (missing, notes) = states(record, folder), _lacking(record)
     before = [*(Difference(0, "input", i.detail) for i in inputs if i.state != "same"), *missing]
     for difference in before:
@@ -82,10 +83,10 @@ def verify_notebook(
     with ThreadPoolExecutor(1) as beside:
         environment = beside.submit(packages_of, [step.code for step in steps], folder=folder)
         findings = Findings(notebook, steps, folder)
-        first = run(steps, policy, progress)
+        first = _run(steps, policy, folder, progress)
         found = findings.differences(first)
         if steps and (runs == 2 or (runs is None and _open(found, findings))):
-            found, more = findings.judged(found, first, run(steps, policy, progress))
+            found, more = findings.judged(found, first, _run(steps, policy, folder, progress))
             notes += more
     notes += [*findings.order(), *left_out(notebook)]
     report = Report(
@@ -94,6 +95,23 @@ def verify_notebook(
         tuple(findings.risks(found)), tuple(notes), first.outputs,
     )  # fmt: skip
     return _stamped(report, notebook, stamp)
+
+
+def _portable(step: Step, folder: Path) -> Step:
+    # saved notebooks name files from their own folder, in what they show as well
+    outputs = portable_outputs(step.cell.outputs, folder)
+    if outputs is step.cell.outputs:
+        return step
+    cell = type(step.cell)({**step.cell, "outputs": outputs})
+    return replace(step, cell=cell)
+
+
+def _run(
+    steps: Sequence[Step], policy: SandboxPolicy, folder: Path, progress: Callable[[int, int], None] | None
+) -> FreshRun:
+    found = run(steps, policy, progress)
+    found.outputs = {number: list(portable_outputs(outputs, folder)) for number, outputs in found.outputs.items()}
+    return found
 
 
 def _open(found: list[Difference], findings: Findings) -> bool:

@@ -20,6 +20,8 @@ from jupyter_codeagent.portable import Folders, refuse_keys, relative_source, re
 from jupyter_codeagent.ran import Ran
 from jupyter_codeagent.saving import of_tasks, save_live, save_notebook, save_solved, save_tasks
 from jupyter_codeagent.trajectory import Action, Answer, Attempt, Input, Observation, Trajectory, Usage, code_hash
+from jupyter_codeagent.verified import save_verified
+from jupyter_codeagent.verify import verify_notebook
 
 SCHEMA = json.loads((Path(jupyter_codeagent.__file__).parent / "schemas" / "metadata.json").read_text())
 ANTHROPIC = "sk-ant-" + "api03-" + "x" * 24
@@ -349,3 +351,16 @@ def test_a_notebook_that_was_run_is_moved_with_its_files_or_has_no_record_at_all
     path = save_solved(made, tmp_path / "out" / "n.ipynb", tmp_path).path
     saved = read_notebook(path)
     assert saved.cells[0].source == "open('../a.csv')" and saved.metadata.jupyter_codeagent.inputs == []
+
+
+def test_a_notebook_that_shows_its_folder_verifies_and_does_not_name_it(tmp_path):
+    code = "import os\nprint(os.getcwd(), os.path.abspath('a.csv'))"
+    path = save_notebook(
+        task(code, [printed(f"{tmp_path} {tmp_path}/a.csv\n")], folder=str(tmp_path)), tmp_path / "n.ipynb"
+    )
+    assert save_verified(path).ok
+    assert str(tmp_path) not in path.read_text()
+    assert read_notebook(path).cells[2].outputs[0].text == ". a.csv\n"
+    foreign = read_notebook(path)
+    foreign.cells[2].outputs[0].text = f"{tmp_path} {tmp_path}/a.csv\n"
+    assert verify_notebook(write_notebook(foreign, tmp_path / "m.ipynb")).ok
