@@ -149,7 +149,7 @@ class Desk:
             return pool().take(policy)
         from jupyter_codeagent.sandbox.remote import RemoteSandbox
 
-        return RemoteSandbox(self.settings.gateway, policy)
+        return RemoteSandbox(self.settings.gateway_address, policy)
 
     def close(self) -> None:
         """End the sandbox; the next task starts a new one, with the working folder as it is then."""

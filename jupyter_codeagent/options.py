@@ -9,7 +9,7 @@ import shlex
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
-from traitlets import Bool, Enum, Float, Integer, Unicode, default
+from traitlets import Bool, Bunch, Enum, Float, Integer, Unicode, default, validate
 from traitlets.config import Configurable
 
 from jupyter_codeagent.candidates import MOST
@@ -42,9 +42,25 @@ class CodeAgent(Configurable):
         "JUPYTER_CODEAGENT_RUN=1 in the environment means ask.",
     ).tag(config=True)
 
+    gateway_query = ""  # of the address, with the token that may stand in it; no trait, so that nothing lists it
+
     @default("gateway")
     def _gateway_of_environment(self) -> str:
-        return os.environ.get("JUPYTER_CODEAGENT_GATEWAY_URL", "")
+        return self._shown(os.environ.get("JUPYTER_CODEAGENT_GATEWAY_URL", ""))
+
+    @validate("gateway")
+    def _gateway_to_show(self, proposal: Bunch) -> str:
+        return self._shown(proposal.value)
+
+    def _shown(self, url: str) -> str:
+        # `%config CodeAgent` prints the address
+        url, _, self.gateway_query = url.partition("?")
+        return url
+
+    @property
+    def gateway_address(self) -> str:
+        """The address of the gateway as it was given."""
+        return f"{self.gateway}?{self.gateway_query}" if self.gateway_query else self.gateway
 
     @property
     def gateway_place(self) -> str:

@@ -46,9 +46,10 @@ def desk(shell, tmp_path):
     unload(shell)
 
 
-def test_a_notebook_uses_the_configured_gateway_until_reset(shell, desk, jupyter_server, capsys):
+def test_a_notebook_uses_the_configured_gateway_until_reset(shell, desk, jupyter_server, capsys, monkeypatch):
     before = len(jupyter_server.ask("kernels"))
-    shell.run_cell(f"%config CodeAgent.gateway = {jupyter_server.url!r}\nk = 1")
+    monkeypatch.delenv("JUPYTER_CODEAGENT_GATEWAY_TOKEN")
+    shell.run_cell(f"%config CodeAgent.gateway = '{jupyter_server.url}?token={TOKEN}'\n%config CodeAgent\nk = 1")
     shell.run_cell("%%agent --with k\nsum the amounts in sales.csv, and k")
     task = desk.tasks.latest
     assert (task.status, task.tier, len(task.attempts)) == ("solved", "A", 2), [a.observation for a in task.attempts]
@@ -57,6 +58,7 @@ def test_a_notebook_uses_the_configured_gateway_until_reset(shell, desk, jupyter
     assert f"The sandbox is at {place}" in task.told and f"was sent to {place}" in task.context
     shell.run_cell("%agent status\n%agent fetch total as there\nassert there == 43")
     said = capsys.readouterr().out
+    assert jupyter_server.url in said  # as %config shows it
     assert f"running, tier A (at {place})" in said and TOKEN not in said
     assert shell.user_ns["there"] == 43
     shell.run_cell("%agent diff")
