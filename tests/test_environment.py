@@ -4,7 +4,7 @@ import json
 import platform
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jupyter_codeagent.environment import LOCAL, Lacking, lacking, local_modules, packages_of, requirements
@@ -131,6 +131,7 @@ values = st.text(max_size=30) | st.sampled_from(
 )
 
 
+@settings(deadline=None)
 @given(st.dictionaries(names, values, max_size=5), st.lists(names, max_size=3))
 def test_a_hostile_record_puts_nothing_but_pins_and_comments_into_the_file(environment, modules):
     for line in requirements(environment, modules).splitlines():

@@ -313,7 +313,7 @@ def test_a_key_that_is_set_later_is_known(notebook, monkeypatch):
         ("%agent save x.ipynb", "There is nothing to save"),
         (
             "%agent save my file.ipynb",
-            "Write %agent save FILE [--attempts] [--tasks] [--lock] [--no-verify]. Names with spaces go",
+            "Write %agent save FILE [--attempts] [--tasks] [--lock] [--script] [--no-verify]. Names with spaces go",
         ),
         ("%agent verify none.ipynb", "none.ipynb"),
         ("%agent verify none.ipynb --fast", "Write %agent verify FILE [--diff]"),

@@ -1,7 +1,7 @@
 """Files and seeds that the text of code mentions."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jupyter_codeagent.mentioned import files_read, names_of_modules, seeds
@@ -47,6 +47,7 @@ def test_what_another_cell_writes_is_no_input(folder):
     assert files_read(["%%writefile run.py\nx", "open('run.py')"], folder) == []
 
 
+@settings(deadline=None)
 @given(st.text(max_size=40))
 def test_any_text_is_looked_up_without_harm(folder, name):
     code = f"open({name!r}); glob({name!r}); Path({name!r}) / {name!r}"
