@@ -77,12 +77,14 @@ def write_json(data: object) -> None:
 def _run(options: Namespace) -> int:
     if options.trajectory:
         options.trajectory = Path(options.trajectory).absolute()
-        if options.trajectory.exists():
-            raise TrajectoryError(f"{str(options.trajectory)!r} exists and was not touched; choose another name.")
     return _run_task(options) if options.task is not None else _run_notebook(options)
 
 
 def _run_task(options: Namespace) -> int:
+    from jupyter_codeagent.headless import check_free
+
+    if options.trajectory:
+        check_free(options.trajectory, 1)
     out = _output(options, Path(f"{slug(options.task)}.solved.ipynb"))
     with Terminal() as view:
         done = solve_task(view, options, out)
@@ -197,7 +199,7 @@ def shown_choice(view: Terminal, name: str | None) -> Model:
 
 def _run_notebook(options: Namespace) -> int:
     from jupyter_codeagent.api import find_files
-    from jupyter_codeagent.headless import NotebookRun, longest_timeout
+    from jupyter_codeagent.headless import NotebookRun, agent_cells, check_free, longest_timeout
     from jupyter_codeagent.notebook_file import read_notebook
     from jupyter_codeagent.sandbox import Sandbox, SandboxPolicy
     from jupyter_codeagent.saving import save_solved
@@ -215,6 +217,8 @@ def _run_notebook(options: Namespace) -> int:
         files=tuple(str(f) for f in files if not f.is_relative_to(folder)),
     )
     policy.check()
+    if options.trajectory:
+        check_free(options.trajectory, len(agent_cells(notebook)))
     if options.test:
         raise WrongUse("--test goes with --task; in a notebook write it on the %%agent line.")
     with Terminal() as view:
@@ -227,6 +231,8 @@ def _run_notebook(options: Namespace) -> int:
             view.say(f"Written{' as far as it went' if run.failure else ''}: {saved}")
             if left := left_inside(sandbox):
                 view.say(left)
+            if journal and (run.error or run.stopped):
+                view.say("The same command goes on where this run has ended.")
         verified = None if run.failure or run.stopped or options.no_verify else _verified(view, saved, options, files)
     return _finish(options, run.trajectories, saved, run.error, run.failure, run.stopped, verified)
 
@@ -313,7 +319,7 @@ def _finish(
                 sys.stdout.write(visible(trajectory.answer.rstrip()) + "\n")
     if "stopped" in statuses or stopped:
         return STOPPED
-    if trajectories and not solved:
+    if statuses - {"solved"}:
         tell("For a bug report: jupyter codeagent report")
     return 0 if solved else 2 if isinstance(failure, _MISSING) else 1
 

@@ -15,8 +15,8 @@ from typing import Any
 from jupyter_codeagent.agent import Model
 from jupyter_codeagent.api import prepared
 from jupyter_codeagent.context import files_named, find_files, inputs
-from jupyter_codeagent.errors import CodeAgentError, WrongUse
-from jupyter_codeagent.journal import Journal, Writer
+from jupyter_codeagent.errors import CodeAgentError, TrajectoryError, WrongUse
+from jupyter_codeagent.journal import Journal, Writer, end, keeping_up
 from jupyter_codeagent.models import get_model
 from jupyter_codeagent.notebook import (
     KEY,
@@ -131,8 +131,9 @@ class NotebookRun:
 
     def _solve(self, number: int, task: str, options: Namespace) -> Iterator[Step]:
         earlier = len(self.trajectories)
+        asked: list[Writer] = []  # the file that the user wants, which tells the end whatever it is
         try:
-            yield from self._run_task(number, task, options)
+            yield from self._run_task(number, task, options, asked)
         except (CodeAgentError, KeyboardInterrupt) as error:
             if len(self.trajectories) == earlier:
                 raise
@@ -143,15 +144,18 @@ class NotebookRun:
                 self.trajectories[-1].failure, self.error = str(error), error
             else:
                 self.trajectories[-1].stopped = True
+        finally:
+            complaints = end(asked)
+        yield from (Step(number, note=complaint) for complaint in complaints)
         trajectory = self.trajectories[-1]
         self.cells += task_cells(trajectory, self.attempts)
         if trajectory.status != "solved":
             self.failure = f"Cell {number} was not solved: {trajectory.reason}"
         yield Step(number, trajectory)
 
-    def _run_task(self, number: int, task: str, options: Namespace) -> Iterator[Step]:
+    def _run_task(self, number: int, task: str, options: Namespace, asked: list[Writer]) -> Iterator[Step]:
         model = self._model(options.model)
-        writers: list[Writer] = []
+        kept: list[Writer] = []
         try:
             with prepared(
                 task,
@@ -167,20 +171,18 @@ class NotebookRun:
                 self.trajectories.append(trajectory)
                 key = self._rests_on(trajectory, getattr(model, "name", ""))
                 notes = self._go_on(number, key, trajectory)
-                writers += self._writers(number, key, trajectory, notes)
+                kept += self._kept(number, key, trajectory, notes)
+                if self.trajectory:
+                    asked.append(Writer(numbered(self.trajectory, len(self.trajectories)), trajectory))
                 yield from (Step(number, note=note) for note in notes)
                 known = len(trajectory.attempts)
                 with closing(agent.watch(trajectory)) as attempts:
-                    for attempt in attempts:
-                        for writer in writers:
-                            writer.keep_up()
+                    for attempt in keeping_up(attempts, [*kept, *asked]):
                         yield Step(number, trajectory, attempt, again=attempt.number <= known)
-            if not trajectory.stopped:
-                for writer in writers:
-                    writer.end()
-            yield from (Step(number, note=writer.complaint) for writer in writers if writer.complaint)
+            if not trajectory.stopped:  # else it goes on with the next run
+                yield from (Step(number, note=complaint) for complaint in end(kept))
         finally:
-            for writer in writers:
+            for writer in kept:
                 writer.close()
 
     def _rests_on(self, trajectory: Trajectory, model: str) -> str:
@@ -205,13 +207,12 @@ class NotebookRun:
             said = self.journal.complaint
         return [said] if said else []
 
-    def _writers(self, number: int, key: str, trajectory: Trajectory, notes: list[str]) -> list[Writer]:
-        """Return the files that are to be kept up with a task; adds to `notes` where one cannot be."""
+    def _kept(self, number: int, key: str, trajectory: Trajectory, notes: list[str]) -> list[Writer]:
+        """Return the journal's file of a task; adds to `notes` where there cannot be one."""
         kept = self.journal.writer(number, key, trajectory) if self.journal else None
         if self.journal and kept is None:
             notes.append(self.journal.complaint)
-        asked = [Writer(numbered(self.trajectory, len(self.trajectories)), trajectory)] if self.trajectory else []
-        return [*([kept] if kept else []), *asked]
+        return [kept] if kept else []
 
     @property
     def folder(self) -> Path:
@@ -266,6 +267,15 @@ class NotebookRun:
             codes = [c.source for c in self.cells if c.cell_type == "code" and SKIP not in c.metadata.get("tags", [])]
             notebook.metadata[KEY] = with_cells(merged_record(self.trajectories), codes, self.imported, self.folder)
         return notebook
+
+
+def check_free(path: Path, tasks: int) -> None:
+    """Raise TrajectoryError if the files for the trajectories of so many tasks plainly cannot be written."""
+    if not path.parent.is_dir():
+        raise TrajectoryError(f"There is no folder {str(path.parent)!r}; make it, or choose another path.")
+    for file in (numbered(path, number) for number in range(1, tasks + 1)):
+        if file.exists():
+            raise TrajectoryError(f"{str(file)!r} exists and was not touched; choose another name.")
 
 
 def numbered(path: Path, number: int) -> Path:

@@ -97,15 +97,20 @@ def test_the_command_shows_a_report_and_writes_it_when_told_to(tmp_path):
     task().save(tmp_path / "t.jsonl")
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("ANTHROPIC", "JUPYTER"))}
     environment = {**kept, "JUPYTER_DATA_DIR": str(tmp_path), "ANTHROPIC_API_KEY": WORD}
-
-    def run(*arguments):
-        command = [sys.executable, "-m", "jupyter_codeagent.app", "report", "t.jsonl", *arguments]
-        options = {"cwd": tmp_path, "env": environment, "stdin": subprocess.DEVNULL, "text": True, "timeout": 120}
-        return subprocess.run(command, capture_output=True, **options)
-
-    shown = run("-o", "r.md")
-    assert shown.returncode == 1 and "Nothing was written; --yes" in shown.stderr
-    assert "# Report of a task" in shown.stdout and WORD not in shown.stdout and "isolation: tier" in shown.stdout
-    written = run("-o", "r.md", "--yes")
-    assert written.returncode == 0 and written.stdout == "" and "read it before you send it" in written.stderr
-    assert "# Report of a task" in (tmp_path / "r.md").read_text()
+    terminal, inside = os.openpty()
+    os.write(terminal, b"y\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "jupyter_codeagent.app", "report", "t.jsonl", "-o", "r.md"],
+        cwd=tmp_path,
+        env=environment,
+        stdin=inside,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    os.close(inside)
+    os.close(terminal)
+    assert done.returncode == 0 and "Write this to r.md? [y/N]" in done.stderr, done.stderr
+    assert done.stdout.startswith("# Report of a task") and WORD not in done.stdout and "isolation: tier" in done.stdout
+    assert "read it before you send it" in done.stderr
+    assert (tmp_path / "r.md").read_text().splitlines()[:20] == done.stdout.splitlines()[:20]

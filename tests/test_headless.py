@@ -7,9 +7,9 @@ import threading
 import pytest
 from nbformat import v4
 
-from jupyter_codeagent import Action, Sandbox, SandboxPolicy, ScriptedModel, verify_notebook
-from jupyter_codeagent.errors import BadReply, NoModel, WrongUse
-from jupyter_codeagent.headless import NotebookRun, agent_cell, longest_timeout
+from jupyter_codeagent import Action, Sandbox, SandboxPolicy, ScriptedModel, Trajectory, verify_notebook
+from jupyter_codeagent.errors import BadReply, NoModel, TrajectoryError, WrongUse
+from jupyter_codeagent.headless import NotebookRun, agent_cell, check_free, longest_timeout
 from jupyter_codeagent.notebook_file import write_notebook
 
 
@@ -77,6 +77,18 @@ def test_failing_model_keeps_what_was_done(tmp_path):
     ran, _ = run(tmp_path, notebook("%%agent\nx"), Action("", "y = 1"))
     assert isinstance(ran.error, BadReply)
     assert "y = 1" in [c.source for c in ran.solved().cells]
+
+
+def test_trajectories_are_written_with_how_they_ended(tmp_path):
+    path = tmp_path / "t.jsonl"
+    made = notebook("%%agent\nx", "%%agent\ny")
+    run(tmp_path, made, Action("", "x = 1"), Action("one"), Action("", "y = 2"), trajectory=path)
+    assert Trajectory.load(path).answer == "one"
+    second = Trajectory.load(tmp_path / "t-2.jsonl")
+    assert second.status == "failed" and second.failure and second.attempts[0].action.code == "y = 2"
+    with pytest.raises(TrajectoryError, match=r"t-2.jsonl' exists and was not touched"):
+        path.unlink()
+        check_free(path, 2)
 
 
 def test_failing_model_before_any_attempt_rises(tmp_path):
