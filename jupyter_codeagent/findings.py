@@ -16,6 +16,7 @@ from jupyter_codeagent.report import Difference, compare, failed_with
 from jupyter_codeagent.source import tree_of
 from jupyter_codeagent.trajectory import CodeError
 
+HOME = "/tmp/home/"  # noqa: S108 - inside
 MOST = 20  # sentences of one kind
 _NO_NETWORK = re.compile(
     r"URLError|HTTPError|Connect|gaierror|Timeout|TimedOut|MaxRetry|SSLError|ProxyError|OSError|RemoteDisconnected"
@@ -63,21 +64,21 @@ class Findings:
                 found.append(Difference(step.number, "missing", detail, expected))
             else:
                 found.append(Difference(step.number, "error", self._explained(step, error, run), expected, failed))
-        return found + list(self._outside(run))
+        return sorted([*found, *self._outside(run)], key=lambda difference: difference.cell)
 
     def _not_run(self, step: Step, left: int) -> Difference:
         others = f" and {left - 1} more were" if left > 1 else " was"
         return Difference(step.number, "not run", f"it{others} not executed.")
 
     def _outside(self, run: FreshRun) -> Iterator[Difference]:
-        strays = {path: (path, path.replace("/tmp/home/", "~/", 1)) for path in run.strays}  # noqa: S108 - inside
+        left = list(run.strays)
         for step in self.steps:
-            for text in _texts(step.code):
-                path = next((path for path, names in strays.items() if text in names), None)
-                if path is not None:
-                    del strays[path]
-                    detail = f"it writes {text!r}, outside the notebook's folder; write it beside the notebook."
-                    yield Difference(step.number, "outside", detail)
+            texts = set(_texts(step.code)) if left else set()
+            for path in [path for path in left if _said(path, texts)]:
+                left.remove(path)
+                shown = path.replace(HOME, "~/", 1)
+                detail = f"it writes {shown!r}, outside the notebook's folder; write it beside the notebook."
+                yield Difference(step.number, "outside", detail)
 
     def _explained(self, step: Step, error: CodeError, run: FreshRun) -> str:
         said = f"{error.ename}: {error.evalue[:300]}"
@@ -211,6 +212,15 @@ def given_names(notebook: Any) -> list[str]:
     # metadata may say anything: what is no name is nothing
     names = listed[:50] if isinstance(listed, list) else []
     return [n for n in names if isinstance(n, str) and n.isidentifier() and len(n) <= 100]
+
+
+def _said(path: str, texts: set[str]) -> bool:
+    """Say whether code names a file, by its path or by its parts; a temporary file with a name of its own is not."""
+    file = PurePosixPath(path)
+    parts = path.removeprefix(HOME).split("/") if path.startswith(HOME) else []
+    at_home = bool(parts) and not any(part.startswith(".") for part in parts)
+    named = file.name in texts and (str(file.parent) in texts or at_home)
+    return path in texts or path.replace(HOME, "~/", 1) in texts or named
 
 
 def _ename(run: FreshRun, number: int) -> str:

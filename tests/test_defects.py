@@ -106,8 +106,11 @@ def test_network(tmp_path):
 
 @pytest.mark.parametrize("path", ["/tmp/left-here.csv", "~/left-here.csv"])
 def test_file_written_outside(tmp_path, path):
-    report = verified(tmp_path, code(f"import os\nopen(os.path.expanduser({path!r}), 'w').write('x');"))
-    assert found(report) == [(1, "outside")]
+    writing = f"import os\nopen(os.path.expanduser({path!r}), 'w').write('x');"
+    keeping = "import tempfile\nopen(os.path.join(tempfile.mkdtemp(), 'a.csv'), 'w').write('x');"
+    parts = "from pathlib import Path\n(Path.home() / 'b.csv').write_text('x'); Path('/tmp', 'c.csv').touch()"
+    report = verified(tmp_path, code(writing), code(keeping), code(parts))
+    assert found(report) == [(1, "outside"), (3, "outside"), (3, "outside")]
     assert report.cells[0].detail == f"it writes {path!r}, outside the notebook's folder; write it beside the notebook."
 
 

@@ -121,7 +121,12 @@ class Pool:
         if warm is None:
             return None
         if warm.starter is not None:
-            warm.starter.join()
+            try:
+                warm.starter.join()
+            except BaseException:  # whoever asked was interrupted: it waits for the next one
+                with self._lock:
+                    self._mine.setdefault(policy, warm)
+                raise
         if warm.sandbox.closed or stamped(policy) != warm.stamp:
             warm.end()
             return None
