@@ -102,6 +102,14 @@ def test_new_names_are_described(sandbox):
     assert sandbox.execute("n = 3; _hidden = 1").names == {"n": "int 3"}
 
 
+def test_imported_packages_are_told_once_and_again_after_a_rollback(sandbox):
+    here = sandbox.checkpoint()
+    assert "yaml" in sandbox.execute("import json, yaml").modules
+    assert sandbox.execute("import yaml").modules == ()
+    sandbox.rollback(here)
+    assert "yaml" in sandbox.execute("import yaml").modules
+
+
 def test_an_error_names_the_users_frames(sandbox):
     sandbox.execute("def half(x):\n    return 1 / x")
     seen = sandbox.execute("a = 1\nhalf(0)")

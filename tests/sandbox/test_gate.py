@@ -129,6 +129,15 @@ def test_any_names_become_identifiers_with_texts(data):
 
 
 @quick
+@given(anything)
+def test_any_modules_become_a_few_names(data):
+    found = gate.modules([data, data, "numpy", "google.cloud.storage", "a b", "../x", "x\n", "a" * 101, "a.b.c.d"])
+    assert "numpy" in found and "google.cloud.storage" in found
+    assert all(part.isidentifier() for name in found for part in name.split("."))
+    assert gate.modules(data) is not None and len(gate.modules(["m"] * 2000)) == gate.MODULES
+
+
+@quick
 @given(st.binary(max_size=200) | anything.map(lambda v: repr(v).encode("utf-8", "replace")))
 def test_any_bytes_are_an_object_or_a_violation(payload):
     try:
