@@ -52,12 +52,15 @@ class Live:
         Those that are in it.
     unknown : set of str
         The ids of cells of which it is not known for sure what they showed.
+    names : dict of str to str
+        What the cells are in the kernel, by their ids: ``In [3]``.
     """
 
     cells: list[Any] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     tasks: list[Trajectory] = field(default_factory=list)
     unknown: set[str] = field(default_factory=set)
+    names: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -112,7 +115,7 @@ class _Making:
         self._tell_order()
         self._tell_changed()
         self._tell_names()
-        return Live(self._cells(), self.notes, self.tasks, self.unknown)
+        return Live(self._cells(), self.notes, self.tasks, self.unknown, self._names())
 
     # -- which tasks ------------------------------------------------------------------------------
 
@@ -356,6 +359,9 @@ class _Making:
             self.unknown.add(self._id(step.ran))
         outputs = plain_outputs(step.ran.outputs if shown is None else shown)
         return code_cell(step.code, outputs, {**metadata, **record}, self._id(step.ran))
+
+    def _names(self) -> dict[str, str]:
+        return {self._id(s.ran): f"In [{s.ran.count}]" for s in map(self.steps.__getitem__, self.kept) if not s.inside}
 
     def _id(self, r: Ran) -> str:
         name = r.cell if not r.cell.startswith("text-") else f"in-{r.count}"

@@ -203,8 +203,11 @@ def check_writable(path: str | Path, overwrite: bool = False) -> None:
 
 
 def notebook_path(path: str | Path) -> Path:
-    """Return `path` as the name of a notebook: with ``.ipynb`` at its end."""
-    path = Path(path)
+    """Return `path` as a person means it: ``~`` is the home folder, and a notebook's name ends with ``.ipynb``."""
+    try:
+        path = Path(path).expanduser()
+    except RuntimeError:  # no such user
+        path = Path(path)
     return path if path.suffix == ".ipynb" or not path.name else path.with_name(f"{path.name}.ipynb")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,15 +56,19 @@ class Folders:
 # -- keys ------------------------------------------------------------------------------------------
 
 
-def refuse_keys(notebook: Any, keys: Keys, what: str = "The notebook") -> None:
+def refuse_keys(notebook: Any, keys: Keys, what: str = "The notebook", cells: Mapping[str, str] | None = None) -> None:
     """Check that no key stands in a notebook.
+
+    `what` names it in the sentence, and `cells` says by their ids what its cells are in another notebook.
 
     Raises
     ------
     NotebookError
         If one does; the sentence names the places, never the key.
     """
-    found = [f"{where}: looks like {kind}" for where, text in _texts(notebook) if (kind := keys.kind(text))]
+    found = [
+        f"{where}: looks like {kind}" for where, text in _texts(notebook, cells or {}) if (kind := keys.kind(text))
+    ]
     if not found:
         return
     more = f"; and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
@@ -74,16 +78,17 @@ def refuse_keys(notebook: Any, keys: Keys, what: str = "The notebook") -> None:
     )
 
 
-def _texts(notebook: Any) -> Iterator[tuple[str, str]]:
+def _texts(notebook: Any, names: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """Yield every text of a notebook with a name for its place."""
     yield from _within("the notebook's metadata", notebook.metadata)
     for number, cell in enumerate(notebook.cells, 1):
-        yield f"cell {number}", cell.source
-        yield from _within(f"cell {number}, metadata", cell.metadata)
-        yield from _within(f"cell {number}, attachment", _shown(cell.get("attachments", {})))
+        here = f"cell {number}" + (f" ({names[cell.id]})" if cell.get("id") in names else "")
+        yield here, cell.source
+        yield from _within(f"{here}, metadata", cell.metadata)
+        yield from _within(f"{here}, attachment", _shown(cell.get("attachments", {})))
         printed: dict[str, list[str]] = {}  # a stream may have been cut in two within a key
         for place, output in enumerate(cell.get("outputs", ()), 1):
-            where = f"cell {number}, output {place}"
+            where = f"{here}, output {place}"
             if output.output_type == "stream":
                 printed.setdefault(output.name, [where]).append(output.text)
             elif output.output_type == "error":

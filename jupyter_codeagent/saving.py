@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -183,7 +183,7 @@ def save_live(
     number_cells(live.cells)
     notes = [note for note in [complaint, *live.notes, *moved] if note][:NOTES_MOST]
     notebook = new_notebook(live.cells, {**record, **({"notes": notes} if notes else {})})
-    saved = store(notebook, path, overwrite, lock=lock, script=script)
+    saved = store(notebook, path, overwrite, lock=lock, script=script, names=live.names)
     return Saved(saved.path, (*notes, *saved.notes), frozenset(live.unknown))
 
 
@@ -248,11 +248,18 @@ def relative_entries(entries: Sequence[dict[str, Any]], folders: Folders) -> lis
 
 
 def store(
-    notebook: Any, path: str | Path, overwrite: bool = False, *, lock: bool = False, script: bool = False
+    notebook: Any,
+    path: str | Path,
+    overwrite: bool = False,
+    *,
+    lock: bool = False,
+    script: bool = False,
+    names: Mapping[str, str] | None = None,
 ) -> Saved:
     """Write a notebook that was made here, and beside it the versions of the packages that it needs.
 
-    `overwrite`, `lock` and `script` as for `save_notebook`; the notes say why there is no lock.
+    `overwrite`, `lock` and `script` as for `save_notebook`; the notes say why there is no lock. `names` says what cells
+    are elsewhere, by their ids, for who is to find a key in one.
 
     Raises
     ------
@@ -265,7 +272,7 @@ def store(
         notebook.cells.insert(0, code_cell(told, [], {"jupyter": {"source_hidden": True}}, "packages"))
         number_cells(notebook.cells)
     unique_ids(notebook.cells)
-    refuse_keys(notebook, Keys(os.environ), named(path))
+    refuse_keys(notebook, Keys(os.environ), named(path), names)
     record = notebook.metadata.get(KEY, {})
     environment = record.get("environment", {})
     beside = {requirements_path(path): requirements(environment, record.get("modules", ()))}

@@ -218,6 +218,13 @@ def test_a_saved_live_notebook_records_packages_files_and_its_own_notes(tmp_path
     assert "pytest==" in (tmp_path / "n.requirements.txt").read_text()
 
 
+def test_a_key_in_a_live_notebook_is_named_as_the_kernel_counts(tmp_path):
+    key = "ghp_" + "a1" * 18
+    with pytest.raises(NotebookError, match=r"cell 1 \(In \[2\]\): looks like a GitHub token"):
+        save_live(ran("oops", f"x = {key!r}", failed=(1,)), [], tmp_path / "n.ipynb", tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_notebook_file_that_cannot_be_read_is_done_without(tmp_path):
     (tmp_path / "mine.ipynb").write_text("{")
     saved = save_live(ran("x = 1"), [], tmp_path / "n.ipynb", tmp_path, tmp_path / "mine.ipynb")
