@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from jupyter_codeagent.taken import Taken
 from jupyter_codeagent.variables import literal
 
 MOST = 5_000_000  # elements whose content is looked at; of larger tables and arrays only type and shape
@@ -26,8 +27,8 @@ def changed(before: Mapping[str, str], variables: Mapping[str, Any]) -> list[str
 
 def mark(value: Any) -> str:
     """Return a hash of a value that is the same in every process, or an empty string where there is none."""
-    if text := literal(value):
-        return _hash(b"literal", text.encode("utf-8", "replace"))
+    if literal(value):
+        return _hash(b"literal", _ordered(value).encode("utf-8", "replace"))
     numpy, pandas = sys.modules.get("numpy"), sys.modules.get("pandas")
     shape = repr(getattr(value, "shape", None)).encode()
     if numpy is not None and type(value) is numpy.ndarray:
@@ -37,6 +38,19 @@ def mark(value: Any) -> str:
     if pandas is not None and isinstance(value, pandas.DataFrame | pandas.Series):
         return _hash(b"frame", shape, *_frame(value, pandas))
     return ""
+
+
+def _ordered(value: Any) -> str:
+    """Return a literal in which sets have an order; their own differs from process to process."""
+    if isinstance(value, Taken):
+        return value.literal
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{_ordered(k)}: {_ordered(v)}' for k, v in value.items())}}}"
+    if isinstance(value, set | frozenset):
+        return f"{{{', '.join(sorted(map(_ordered, value)))}}}"
+    if isinstance(value, list | tuple):
+        return f"{type(value).__name__}({', '.join(map(_ordered, value))})"
+    return repr(value)
 
 
 def _frame(value: Any, pandas: Any) -> list[bytes]:
