@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from jupyter_codeagent import locality
+from jupyter_codeagent.compare import not_compared
 from jupyter_codeagent.environment import lacking, packages_of
-from jupyter_codeagent.findings import Findings
+from jupyter_codeagent.findings import MOST, Findings
 from jupyter_codeagent.fingerprint import states
 from jupyter_codeagent.fresh import FreshRun, Step, left_out, run, steps_of
 from jupyter_codeagent.notebook import KEY
@@ -88,7 +89,7 @@ def verify_notebook(
         if steps and (runs == 2 or (runs is None and _open(found, findings))):
             found, more = findings.judged(found, first, _run(steps, policy, folder, progress))
             notes += more
-    notes += [*findings.order(), *left_out(notebook)]
+    notes += [*findings.order(), *left_out(notebook), *_uncompared(steps)]
     report = Report(
         str(path), (*before, *found), first.executed, environment.result(),
         tuple(InputState(i.name, i.state) for i in inputs), first.duration, first.tier,
@@ -112,6 +113,13 @@ def _run(
     found = run(steps, policy, progress)
     found.outputs = {number: list(portable_outputs(outputs, folder)) for number, outputs in found.outputs.items()}
     return found
+
+
+def _uncompared(steps: Sequence[Step]) -> list[str]:
+    """Return a sentence for each cell with outputs that no sandbox lets out."""
+    found = [(step.number, not_compared(step.cell.outputs)) for step in steps]
+    said = "which no sandbox lets out, so that nothing is known of it."
+    return [f"Cell {number} shows {', '.join(mimes[:3])}, {said}" for number, mimes in found if mimes][:MOST]
 
 
 def _open(found: list[Difference], findings: Findings) -> bool:

@@ -130,6 +130,13 @@ def test_hostile_metadata_is_no_metadata(tmp_path):
     assert verify_notebook(path).ok
 
 
+def test_outputs_that_no_sandbox_lets_out_are_named(tmp_path):
+    cell = v4.new_code_cell("x = 1", outputs=[v4.new_output("display_data", data={"application/x.chart+json": {}})])
+    cell.outputs[0].data["text/plain"] = ""
+    report = verify_notebook(written(tmp_path, cell), stamp=False, runs=1)
+    assert any("Cell 1 shows application/x.chart+json, which no sandbox lets out" in note for note in report.notes)
+
+
 def test_notebook_without_code_is_not_verified(tmp_path):
     skipped = code("1", tags=["skip-execution"])
     path = written(tmp_path, v4.new_markdown_cell("# Title"), code("%%agent\nsum it up"), skipped)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from jupyter_codeagent.compare.numbers import Tolerance as Tolerance
@@ -20,6 +22,7 @@ OUTPUTS_MOST = 2000  # of one cell that are compared one by one
 # how the supervisor ends code: their messages hold limits and times
 _ENDS = {"TimedOut", "OutOfMemory", "Crashed", "OutputLimit", "ProcessLimit", "Interrupted"}
 _STANDARD = Tolerance()
+_LINES = re.compile(r"[\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]+")
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,8 @@ def compare(
     old, new = _dicts(saved), _dicts(fresh)
     found = _compare_text(cell, printed(old), printed(new), "the printed text", tolerance)
     found += _compare_errors(cell, old, new)
-    return found + _compare_shown(cell, _shown(old), _shown(new), tolerance)
+    found += _compare_shown(cell, _shown(old), _shown(new), tolerance)
+    return [replace(d, detail=_LINES.sub(" ", d.detail)) for d in found]  # names in outputs may hold anything
 
 
 def printed(outputs: Sequence[Output]) -> str:
@@ -87,7 +91,7 @@ def failed_with(outputs: Sequence[Output]) -> str:
 def not_compared(saved: Sequence[Output]) -> list[str]:
     """Return the MIME types of saved outputs that no sandbox lets out, and that are therefore not compared."""
     shown = [data for output in _dicts(saved) if isinstance(data := output.get("data"), dict)]
-    return sorted({str(mime)[:100] for data in shown for mime in data} - {*PASSED, "text/markdown"})
+    return sorted({_LINES.sub(" ", str(m)[:100]) for data in shown for m in data} - {*PASSED, "text/markdown"})
 
 
 def _dicts(outputs: Any) -> list[Output]:
@@ -135,12 +139,36 @@ def _cut(text: str, most: int = 100) -> str:
     return text if len(text) <= most else text[: most - 3] + "..."
 
 
-@dataclass(frozen=True)
 class _Shown:
     """One shown output: what a sandbox lets out of it, and the representations that it does not."""
 
-    data: dict[str, str]
-    others: dict[str, Any]
+    def __init__(self, given: dict[Any, Any]) -> None:
+        self.given = given
+
+    @cached_property
+    def _all(self) -> dict[str, Any]:
+        return {str(m): v if str(m) == "application/json" else _text_or_data(v) for m, v in self.given.items()}
+
+    @cached_property
+    def data(self) -> dict[str, str]:
+        """What a sandbox lets out: any client may have saved the file, which holds more, or the same otherwise."""
+        passed = gate.bundle(self._all)
+        pictures = {m: v for m, v in self._all.items() if m.startswith("image/") and m in PASSED and isinstance(v, str)}
+        if broken := {m: v for m, v in pictures.items() if m not in passed}:  # still there, to be compared by hash
+            passed = {**gate.bundle({m: v for m, v in self._all.items() if m not in broken}), **broken}
+        return passed
+
+    @property
+    def others(self) -> dict[str, Any]:
+        """What no sandbox lets out."""
+        return {m: v for m, v in self._all.items() if m not in PASSED}
+
+    def same(self, other: _Shown) -> bool:
+        """Tell at once whether both are the same to the letter, as they mostly are."""
+        try:
+            return self.given == other.given
+        except RecursionError:
+            return False
 
     def __str__(self) -> str:
         return f"an output ({', '.join(sorted({*self.data, *map(_cut, self.others)}))})"
@@ -148,17 +176,7 @@ class _Shown:
 
 def _shown(outputs: list[Output]) -> list[_Shown]:
     found = [o.get("data") for o in outputs if o.get("output_type") in ("display_data", "execute_result")]
-    return [_as_let_out(data if isinstance(data, dict) else {}) for data in found[:OUTPUTS_MOST]]
-
-
-def _as_let_out(data: dict[Any, Any]) -> _Shown:
-    # Saved by any client, the file may hold more than a sandbox lets out, or the same written otherwise.
-    given = {str(m): v if str(m) == "application/json" else _text_or_data(v) for m, v in data.items()}
-    passed = gate.bundle(given)
-    pictures = {m: v for m, v in given.items() if m.startswith("image/") and m in PASSED and isinstance(v, str)}
-    if broken := {m: v for m, v in pictures.items() if m not in passed}:  # still there, to be compared by hash
-        passed = {**gate.bundle({m: v for m, v in given.items() if m not in broken}), **broken}
-    return _Shown(passed, {m: v for m, v in given.items() if m not in PASSED})
+    return [_Shown(data if isinstance(data, dict) else {}) for data in found[:OUTPUTS_MOST]]
 
 
 def _text_or_data(value: Any) -> Any:
@@ -194,6 +212,8 @@ def _digest(shown: _Shown) -> str:
 
 
 def _compare_one(cell: int, number: int, old: _Shown, new: _Shown, tolerance: Tolerance) -> list[Difference]:
+    if old.same(new):
+        return []
     found = []
     if lost := sorted(set(old.data) - set(new.data)):
         found.append(Difference(cell, "missing", f"output {number} has no {', '.join(lost)} any more."))
