@@ -14,7 +14,8 @@ EXCERPT = 2000  # characters that are kept of a text for showing it
 _BEFORE = 3  # lines that are shown above the first difference
 _SHORT = 80  # characters of a line that are named
 
-_FIGURE = r"\d{1,20}(?:\.\d{1,20})?"
+_FIGURE, _FRACTION = r"\d{1,20}(?:\.\d{1,20})?", r"\d{1,20}\.\d{1,20}"
+_NEAR = r"\b[^\w\n]{0,3}"
 # Every repetition is bounded, or ends at the first character that does not fit: none is tried twice.
 _NOT_COUNTED = [
     (re.compile(r"(?<=\bat )0x[0-9a-fA-F]{4,16}\b|\b0x[5-7][0-9a-fA-F]{11}\b"), "<address>"),
@@ -30,21 +31,17 @@ _NOT_COUNTED = [
     # a progress bar as tqdm draws it: what is done of how much stays
     (re.compile(r"\|[^|\n]{0,300}\| {0,3}([0-9.,kMGTP?]{1,20}/[0-9.,kMGTP?]{1,20})? {0,3}\[[^\]\n]{0,120}\]"), r" \1"),
     (re.compile(rf"(?i)\b{_FIGURE} ?(?:(?:it|items|rows|steps|ops|[kmgt]?i?b|bytes)/s|s/it)\b"), "<rate>"),
-    (re.compile(rf"\b{_FIGURE} ?(?:ns|µs|μs|us|ms|seconds|secs?)\b"), "<time>"),
+    (re.compile(rf"\b{_FIGURE} ?(?:ns|µs|μs|us|ms)\b|\b{_FRACTION} ?(?:seconds|secs?)\b"), "<time>"),
+    # whole seconds, minutes and hours are data, but for where it is said that something took them
+    (re.compile(rf"(?i)\b(?:in|time|after|duration|runtime){_NEAR}{_FRACTION} ?(?:s|min|minutes|hours)\b"), "<time>"),
     (
         re.compile(
-            rf"(?i)\b(?:in|took|taken|elapsed|time|after|duration|finished|runtime)\b[^\w\n]{{0,3}}{_FIGURE} ?"
-            r"(?:s|min|minutes?|hours?)\b"
-            r"|\b(?:took|taken|elapsed(?: time)?|runtime)\b[^\w\n]{0,3}\d{1,20}\.\d{1,20}"
+            rf"(?i)\b(?:took|taken|elapsed|(?:done|finished|completed|ended|ran) in){_NEAR}"
+            rf"(?:{_FIGURE} ?(?:s|secs?|seconds?|min|minutes?|h|hours?)\b|{_FRACTION})|\belapsed time{_NEAR}{_FRACTION}"
         ),
         "<time>",
     ),
-    (
-        re.compile(
-            rf"(?i)\b(?:memory(?: usage)?|rss|increment)\b[^\w\n]{{0,3}}{_FIGURE}\+? ?(?:[kmgt]i?)?b(?:ytes)?\b"
-        ),
-        "<memory>",
-    ),
+    (re.compile(rf"(?i)\b(?:memory(?: usage)?|rss|increment){_NEAR}{_FRACTION} ?(?:[kmgt]i?)?b\b"), "<memory>"),
     (re.compile(r"(?i)\bpid\b[^\w\n]{0,3}\d{1,10}\b"), "<process>"),
     (re.compile(r"\B/tmp/ipykernel_\d{1,10}/\d{1,20}\.py|<ipython-input-\d{1,9}-[0-9a-f]{1,40}>"), "<cell>"),
     (re.compile(r"/(?:(?:var/)?tmp|var/folders/[\w/+-]{1,80}/T)/tmp[a-z0-9_]{6,12}\b"), "<temporary>"),
