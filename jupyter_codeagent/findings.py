@@ -99,7 +99,8 @@ class Findings:
             return f"the notebook needs these variables: {', '.join(given)}; set them in a cell above"
         if left is not None:
             return f"it uses {name!r}, which only cell {left} sets, an attempt that is not executed"
-        return ""
+        known = any(name in self._binds(s.number) for s in self.steps)
+        return "" if known else f"it uses {name!r}, which no cell sets"
 
     def _binds(self, number: int) -> set[str]:
         return self.causes.flows.cells[number].binds

@@ -159,7 +159,7 @@ def test_variables_that_the_notebook_lacks_are_named(tmp_path):
 def test_other_names_that_are_missing_are_no_variables_of_the_task(tmp_path):
     record = {"jupyter_codeagent": {"variables": ["df", 7, "a b", None]}}
     report = verify_notebook(written(tmp_path, code("df = 1"), code("fd"), metadata=record))
-    assert report.cells[0].detail == "NameError: name 'fd' is not defined"
+    assert report.cells[0].detail == "it uses 'fd', which no cell sets (NameError: name 'fd' is not defined)."
 
 
 @pytest.mark.parametrize("content", ["{", json.dumps({"nbformat": 3}), "[]"])
