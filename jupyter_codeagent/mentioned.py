@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import fnmatch
+import os
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -12,6 +14,7 @@ from jupyter_codeagent.keys import secret_file
 from jupyter_codeagent.source import parsed
 
 FILES = 50  # files that are named at most
+ENTRIES = 20_000  # of the folder that patterns are compared with
 SEEDS = 50
 CALL = 100  # characters of a call
 _WRITES = re.compile(r"(?:to_|write|save|dump|export|sink_|mkdir|touch|unlink|remove|rename|replace)\w*")
@@ -151,10 +154,26 @@ def _matches(pattern: str, folder: Path) -> list[str]:
     if ".." in PurePosixPath(pattern).parts or PurePosixPath(pattern).is_absolute() or "." not in pattern:
         return []  # of "*" nobody means every file
     try:
-        found = sorted(path for _, path in zip(range(10 * FILES), folder.glob(pattern), strict=False))
-    except (ValueError, NotImplementedError, OSError):
+        wanted = re.compile("/".join(map(_part, PurePosixPath(pattern).parts)).replace("**/", "(?:.*/)?"))
+    except re.error:
         return []
-    return [path.relative_to(folder).as_posix() for path in found]
+    return sorted(name for name in _below(folder, deep="**" in pattern or "/" in pattern) if wanted.fullmatch(name))
+
+
+def _part(part: str) -> str:
+    if part == "**":
+        return part
+    return fnmatch.translate(part).replace(".*", "[^/]*").removeprefix("(?s:").removesuffix(")\\Z").removesuffix(")\\z")
+
+
+def _below(folder: Path, deep: bool) -> Iterator[str]:
+    """Yield the files below a folder, as far as its first entries go: it may be as large as a disk."""
+    left = ENTRIES
+    for place, folders, files in os.walk(folder):
+        left -= len(folders) + len(files)
+        folders[:] = sorted(name for name in folders if not name.startswith(".")) if deep and left > 0 else []
+        above = Path(place).relative_to(folder)
+        yield from ((above / name).as_posix() for name in files[:ENTRIES])
 
 
 def _is_input(name: str, root: Path) -> bool:

@@ -27,6 +27,8 @@ def folder(tmp_path_factory):
         ("%time x = 1\npd.read_csv('a.csv')\n!cat b.csv", ["a.csv"]),
         ("Path('data') / 'x.csv'; os.path.join('data', 'deep', 'z.csv')", ["data/x.csv", "data/deep/z.csv"]),
         ("glob.glob('data/*.csv'); list(Path('data').rglob('z.*'))", ["data/x.csv", "data/y.csv", "data/deep/z.csv"]),
+        ("glob('?.csv'); glob('[ab].csv'); glob('**/z.csv')", ["a.csv", "b.csv", "data/deep/z.csv"]),
+        ("glob('[b-a].csv'); glob('**.['); glob('*/*.csv')", ["data/x.csv", "data/y.csv"]),
         ("print('*' * 10); glob('*')", []),
         ("df.to_csv('a.csv'); open('b.csv', 'w'); Path('out.csv').write_text('1')", []),
         ("Path('data/x.csv').open('w'); open('a.csv', mode='a')", []),
