@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
-import secrets
+import re
 import stat
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +17,7 @@ from jupyter_codeagent.placing import Signature, look, named, place
 
 MOST_BYTES = 100 * 2**20  # of a notebook's file
 DEEPEST = 100  # lists and objects within each other
+_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 def read_notebook(path: str | Path) -> Any:
@@ -107,6 +109,8 @@ def _valid(data: dict[str, Any], path: str | Path) -> Any:
         notebook = v4.rwbase.rejoin_lines(v4.nbjson.from_dict(data))
         if notebook.get("nbformat_minor", 0) < 5:
             notebook = v4.upgrade(notebook)
+            for cell in notebook.cells:
+                cell.pop("id", None)  # a random one
         _mend_ids(notebook.cells)
         nbformat.validate(notebook)
     except (nbformat.ValidationError, AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
@@ -121,11 +125,12 @@ def _short(text: str) -> str:
 
 
 def _mend_ids(cells: Any) -> None:
-    # missing and double ids are common in the wild, and harmless
+    # missing, odd and double ids are common in the wild, and harmless; the same file gets the same ones each time
     seen: set[str] = set()
-    for cell in cells:
-        if not isinstance(cell.get("id"), str) or cell["id"] in seen:
-            cell["id"] = secrets.token_hex(4)
+    for number, cell in enumerate(cells):
+        if not isinstance(cell.get("id"), str) or not _ID.fullmatch(cell["id"]) or cell["id"] in seen:
+            told = f"{number} {cell.get('source')}".encode("utf-8", "replace")
+            cell["id"] = hashlib.blake2b(told, digest_size=8).hexdigest()
         seen.add(cell["id"])
 
 

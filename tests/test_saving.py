@@ -331,6 +331,17 @@ def test_broken_parts_are_one_sentence_each(tmp_path, data):
     assert str(path) in str(caught.value) and "\n" not in str(caught.value) and len(str(caught.value)) < 600
 
 
+@pytest.mark.parametrize("minor", [4, 5])
+def test_missing_odd_and_double_ids_are_mended_the_same_way_each_time(tmp_path, minor):
+    cells = [cell(), cell(), cell(), cell()]
+    if minor == 5:
+        cells = [cell(id="a"), cell(id="a"), cell(id="not an id"), cell()]
+    path = tmp_path / "n.ipynb"
+    path.write_text(json.dumps({"nbformat": 4, "nbformat_minor": minor, "metadata": {}, "cells": cells}))
+    first, again = ([c.id for c in read_notebook(path).cells] for _ in range(2))
+    assert first == again and len(set(first)) == 4
+
+
 def test_what_is_no_json_in_a_browser_is_read_and_written_as_json(tmp_path):
     path = tmp_path / "n.ipynb"
     start = '{"nbformat": 4, "nbformat_minor": 5, "metadata": {"a": [NaN, 1e999, "\\ud800"], "b": '
