@@ -77,6 +77,15 @@ def test_verification_that_is_stopped_leaves_the_file_as_it_was(tmp_path):
     assert str(done) == f"Saved {path}; it is not verified: that was stopped." and path.read_bytes() == before
 
 
+def test_keys_in_the_outputs_of_the_fresh_run_do_not_reach_the_file(tmp_path):
+    key = "sk-ant-" + "api03-abcdefghijklmnopqrstuvwxyz0123456789ABCDEF"
+    code = f"import sys\nsys.stderr.write('sk-ant-' + {key[7:]!r})\nprint(1)"
+    path = written(tmp_path, (code, [printed("1\n")]))
+    done = save_verified(path)
+    assert done.ok and str(done).endswith("those of the fresh run hold a key.")
+    assert key not in path.read_text() and state_of(read_notebook(path)) == "verified"
+
+
 def test_a_solved_task_is_verified(tmp_path):
     attempt = Attempt(1, Action("I add.", "total = sum([1, 2])\ntotal"), Observation([result("3")]), done=True)
     path = save_notebook(Trajectory("add", attempts=[attempt]), tmp_path / "s.ipynb")
