@@ -82,7 +82,11 @@ class Findings:
 
     def _explained(self, step: Step, error: CodeError, run: FreshRun) -> str:
         said = f"{error.ename}: {error.evalue[:300]}"
-        reason = self._name(step, error, run) or self._network(step, error) or self._file(error) or self._module(error)
+        explanations = (
+            self._name(step, error, run), self._network(step, error), self._file(error), self._module(error),
+            self._variable(step, error),
+        )  # fmt: skip
+        reason = next(filter(None, explanations), "")
         return f"{reason} ({said})." if reason else said
 
     def _name(self, step: Step, error: CodeError, run: FreshRun) -> str:
@@ -125,6 +129,10 @@ class Findings:
     def _module(self, error: CodeError) -> str:
         match = _MISSING_MODULE.search(error.evalue) if error.ename == "ModuleNotFoundError" else None
         return f"it imports {match[1]!r}, which is not installed here" if match else ""
+
+    def _variable(self, step: Step, error: CodeError) -> str:
+        used = [c for c in self.causes.of(step.number) if c.what.endswith("environ")]
+        return because(used) if used and error.ename == "KeyError" else ""
 
     # -- two runs ---------------------------------------------------------------------------------
 

@@ -57,7 +57,7 @@ _SAID = {
     "files": "the order in which files are listed",
     "hash": "numbers that Python gives anew in each process",
     "network": "the network",
-    "machine": "what this machine or process is called",
+    "machine": "what is another on each machine or in each process",
     "threads": "the order in which threads or processes end",
 }
 _ADVICE = {

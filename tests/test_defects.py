@@ -137,6 +137,11 @@ def test_cell_that_lies_about_its_output(tmp_path):
     assert report.notes == ("Cell 2 gave the same in two fresh runs: what the file holds is not what its code gives.",)
 
 
+def test_variable_of_the_environment(tmp_path):
+    report = verified(tmp_path, code("import os\nprint(os.environ['NO_SUCH_NAME'])", "x\n"))
+    assert "each machine or in each process (os.environ in cell 1); give it as a value (KeyError" in str(report)
+
+
 def test_empty_notebook(tmp_path):
     report = verified(tmp_path)
     assert not report.ok and report.stamp["reasons"] == ["There was nothing to execute in it."]
