@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +37,7 @@ def note(trajectory: Trajectory, folder: Path | None) -> None:
     trajectory.modules = tuple(local_modules(codes, imported, folder))
     trajectory.inputs = tuple(_looked_into(given, folder) for given in trajectory.inputs)
     named = {given.name for given in trajectory.inputs}
-    found = inputs_read(codes, trajectory.modules, folder)
-    trajectory.reads = tuple(each for each in found if each.name not in named)
+    trajectory.reads = tuple(inputs_read(codes, trajectory.modules, folder, named))
 
 
 def with_cells(record: dict[str, Any], codes: Sequence[str], imported: Iterable[str], folder: Path) -> dict[str, Any]:
@@ -57,7 +56,7 @@ def with_cells(record: dict[str, Any], codes: Sequence[str], imported: Iterable[
     """
     modules = local_modules(codes, imported, folder)
     known = {each["name"] for each in record["inputs"]}
-    found = [entry(each) for each in inputs_read(codes, modules, folder) if each.name not in known]
+    found = [entry(each) for each in inputs_read(codes, modules, folder, known)]
     more = {
         "modules": sorted({*modules, *record.get("modules", ())}),
         "seeds": [seed.encode("utf-8", "replace").decode() for seed in seeds(codes)],
@@ -71,10 +70,13 @@ def with_cells(record: dict[str, Any], codes: Sequence[str], imported: Iterable[
     }
 
 
-def inputs_read(codes: Iterable[str], modules: Iterable[str], folder: Path) -> list[Input]:
-    """Return the files of `folder` that code reads, as inputs: those that it names, and its own `modules`."""
+def inputs_read(codes: Iterable[str], modules: Iterable[str], folder: Path, known: Container[str] = ()) -> list[Input]:
+    """Return the files of `folder` that code reads, as inputs: those that it names, and its own `modules`.
+
+    Those whose names are `known` are left out.
+    """
     names = dict.fromkeys([*names_of_modules(modules, folder), *files_read(codes, folder)])
-    return list(_within(names, folder))
+    return list(_within([name for name in names if name not in known], folder))
 
 
 def _within(names: Iterable[str], folder: Path) -> Iterator[Input]:

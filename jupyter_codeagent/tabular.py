@@ -77,9 +77,23 @@ def _separated(path: Path) -> Found:
         reader = csv.reader(_lines(file), delimiter=_delimiter(path, first))
         head = next(reader, [])
         looked = list(itertools.islice((row for row in reader if row), LOOKED))
-        rows = None if path.stat().st_size > COUNTED else len(looked) + sum(1 for row in reader if row)
+        rows = None
+        if path.stat().st_size <= COUNTED:
+            plain = _plain_lines(path)
+            rows = len(looked) + sum(1 for row in reader if row) if plain is None else max(plain - 1, 0)
     kinds = [_kind(row[at] for row in looked if at < len(row)) for at in range(min(len(head), COLUMNS + 1))]
     return rows, list(zip(head, kinds, strict=False))
+
+
+def _plain_lines(path: Path) -> int | None:
+    """Return how many lines a file has, or None where a line may be no row: with quotes, blank lines, lone returns."""
+    count, before = 0, b"\n"
+    with path.open("rb") as file:
+        while chunk := file.read(2**20):
+            if b'"' in chunk or re.search(rb"\n\r?\n|\r(?!\n)", before + chunk):
+                return None
+            count, before = count + chunk.count(b"\n"), chunk[-2:]
+    return count + (not before.endswith(b"\n"))
 
 
 def _lines(file: Any) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """Input files as they are recorded, and what is said of them where they changed; the files may be hostile."""
 
+import csv
 import json
 import os
 import sqlite3
@@ -151,3 +152,13 @@ def test_a_hostile_record_is_answered(tables, entry, record):
     states(record, tables)
     (state,) = states({"inputs": [{"name": "a.csv", **entry}]}, tables)
     assert state.state in ("same", "changed") and state.detail.isprintable()
+
+
+@settings(max_examples=150, deadline=None)
+@given(text=st.text(alphabet='ab,"\n\r ', max_size=30))
+def test_rows_are_those_that_a_reader_of_csv_finds(tmp_path_factory, text):
+    path = tmp_path_factory.getbasetemp() / "rows.csv"
+    path.write_bytes(f"x,y\n{text}".encode())
+    table = table_of(path)
+    with path.open(newline="") as file:
+        assert table is None or table.rows == sum(1 for row in csv.reader(file) if row) - 1
