@@ -118,6 +118,17 @@ def state_of(notebook: Any) -> State:
     return "verified" if stamp.get("ok") is True else "failed"
 
 
+def told(notebook: Any) -> str:
+    """Return a sentence on what a notebook's stamp is worth; empty where there is none."""
+    stamp, state = stamp_of(notebook), state_of(notebook)
+    when = str(stamp.get("when"))[:16] if stamp is not None else ""
+    moment = f" on {when.replace('T', ' ')} UTC" if re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d", when) else ""
+    if state == "edited":
+        return f"The notebook was edited since it was stamped{moment}; that stamp counts for nothing."
+    said = {"verified": "it was verified", "failed": "it was not reproducible"}.get(state)
+    return f"The file's own stamp says that {said}{moment}." if said else ""
+
+
 def put(notebook: Any, stamp: dict[str, Any]) -> None:
     """Set the stamp in a notebook's metadata, in memory."""
     metadata = notebook["metadata"] if isinstance(notebook.get("metadata"), dict) else {}

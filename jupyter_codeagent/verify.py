@@ -20,7 +20,7 @@ from jupyter_codeagent.portable import portable_outputs
 from jupyter_codeagent.report import Difference, InputState, Report
 from jupyter_codeagent.sandbox import SandboxPolicy
 from jupyter_codeagent.sandbox.pool import pool
-from jupyter_codeagent.stamp import make, write_stamp
+from jupyter_codeagent.stamp import make, state_of, told, write_stamp
 
 DECIDED = {"error", "not run", "outside"}  # kinds of which a second run says nothing more
 
@@ -90,6 +90,8 @@ def verify_notebook(
             found, more = findings.judged(found, first, _run(steps, policy, folder, progress))
             notes += more
     notes += [*findings.order(), *left_out(notebook), *_uncompared(steps)]
+    if state_of(notebook) == "edited":
+        notes.append(told(notebook))
     report = Report(
         str(path), (*before, *found), first.executed, environment.result(),
         tuple(InputState(i.name, i.state) for i in inputs), first.duration, first.tier,

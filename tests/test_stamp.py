@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from pathlib import Path
 
 import jsonschema
@@ -69,8 +70,9 @@ def test_what_does_not_count_changes_no_hash_and_all_else_does():
 def test_an_edit_makes_the_stamp_worthless(tmp_path, change):
     found = read_notebook(stamped(tmp_path, "1", "3"))
     assert stamp.state_of(found) == "verified"
+    assert re.fullmatch(r"The file's own stamp says that it was verified on [0-9: -]{16} UTC\.", stamp.told(found))
     change(found)
-    assert stamp.state_of(found) == "edited"
+    assert stamp.state_of(found) == "edited" and "that stamp counts for nothing" in stamp.told(found)
 
 
 def test_stamp_survives_saving_elsewhere_and_says_what_failed(tmp_path):
@@ -79,7 +81,7 @@ def test_stamp_survives_saving_elsewhere_and_says_what_failed(tmp_path):
     assert stamp.state_of(found) == "failed" and stamp.stamp_of(found)["reasons"] == ["cell 1: it differs."]
     write_notebook(found, path, overwrite=True)
     assert stamp.state_of(read_notebook(path)) == "failed"
-    assert stamp.state_of(notebook()) == "none"
+    assert stamp.state_of(notebook()) == "none" and stamp.told(notebook()) == ""
 
 
 def test_stamp_fits_the_published_schema(tmp_path):
@@ -133,7 +135,7 @@ def test_nothing_in_a_notebook_trips_the_hash(outputs, record, verified):
     cell = {"cell_type": "code", "source": "1", "outputs": outputs}
     found = {"cells": [cell, outputs], "metadata": {"jupyter_codeagent": record}}
     assert stamp.content_hash(found) == stamp.content_hash(json.loads(json.dumps(found)))
-    assert stamp.state_of(found) in ("none", "edited")
+    assert stamp.state_of(found) in ("none", "edited") and len(stamp.told(found)) < 200
 
 
 def test_deep_data_has_a_hash():
