@@ -105,7 +105,7 @@ def save_notebook(
     if not trajectory.attempts and not trajectory.answers:
         raise NotebookError("There is nothing to save: no attempt has been made yet.")
     check_writable(path, overwrite)
-    saved = store(of_tasks([trajectory], path, attempts), path, overwrite, lock=lock, script=script)
+    saved = store(of_tasks([trajectory], path, attempts, int(script)), path, overwrite, lock=lock, script=script)
     for problem in saved.notes:
         warnings.warn(problem, stacklevel=2)
     return saved.path
@@ -133,7 +133,7 @@ def save_tasks(
     if not worth:
         raise NotebookError("There is nothing to save: no attempt that succeeded is kept.")
     check_writable(path, overwrite)
-    return store(of_tasks(worth, path, attempts), path, overwrite, lock=lock, script=script)
+    return store(of_tasks(worth, path, attempts, int(script)), path, overwrite, lock=lock, script=script)
 
 
 def save_live(
@@ -178,7 +178,7 @@ def save_live(
         raise NotebookError("There is nothing to save: nothing has run, and no attempt that succeeded is kept.")
     folders = Folders.of(folder, path)
     record = _live_record(live, folders.workspace)
-    moved = made_relative(live.cells, folders, [i["name"] for i in record["inputs"]], 0)
+    moved = made_relative(live.cells, folders, [i["name"] for i in record["inputs"]], int(script))
     record["inputs"] = relative_entries(record["inputs"], folders)
     number_cells(live.cells)
     notes = [note for note in [complaint, *live.notes, *moved] if note][:NOTES_MOST]
@@ -208,13 +208,16 @@ def _document(file: Path | None) -> tuple[Document, str]:
         return Document(), f"The Markdown and outputs of the notebook's own file are missing here: {error}"
 
 
-def of_tasks(trajectories: Sequence[Trajectory], path: str | Path, attempts: bool = False) -> Any:
-    """Return the notebook of several tasks as it is to stand at `path`; later ones build on what earlier ones left."""
+def of_tasks(trajectories: Sequence[Trajectory], path: str | Path, attempts: bool = False, above: int = 0) -> Any:
+    """Return the notebook of several tasks as it is to stand at `path`; later ones build on what earlier ones left.
+
+    `above` is the number of cells that are still to be put above them.
+    """
     cells, notes, inputs = parameters_cells(trajectories), [], []
     for trajectory, values in zip(trajectories, changed_values_cells(trajectories), strict=True):
         own = [*values, *task_cells(trajectory, attempts)]
         folders = Folders.of(trajectory.folder or Path.cwd(), path)
-        notes += made_relative(own, folders, [i.name for i in trajectory.inputs], len(cells))
+        notes += made_relative(own, folders, [i.name for i in trajectory.inputs], above + len(cells))
         inputs += relative_entries([entry(i) for i in (*trajectory.inputs, *trajectory.reads)], folders)
         cells += own
     number_cells(cells)

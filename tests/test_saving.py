@@ -144,6 +144,8 @@ def test_a_saved_notebook_names_nothing_of_this_machine(tmp_path):
     assert [i.name for i in record.inputs] == ["b.csv"]
     assert record.notes == ["Cell 3 names '../sales.csv' relative to the notebook's folder."]
     assert record.date == "1970-01-02T00:00:00Z" and record.cost == 0.5
+    saved = read_notebook(save_notebook(made, tmp_path / "out" / "n.ipynb", script=True))
+    assert saved.metadata.jupyter_codeagent.notes[0].startswith("Cell 4 ") and "../sales" in saved.cells[3].source
 
 
 # -- what stands in the file ---------------------------------------------------------------------------
