@@ -119,8 +119,8 @@ class Control:
 
     def save(self, data: Message) -> Message:
         """Save what ran as a notebook: the user's cells and all tasks, or with ``tasks`` these alone; not verified."""
-        attempts, tasks, lock = (data.get(option) is True for option in ("attempts", "tasks", "lock"))
-        saved = self.managing.save_as(text(data, "path"), attempts, tasks, lock)
+        options = (data.get(option.removeprefix("--")) is True for option in SAVE_OPTIONS)
+        saved = self.managing.save_as(text(data, "path"), *options)
         notes = [visible(note) for note in saved.notes]
         return {"path": str(saved.path), "notes": notes, "unknown": sorted(saved.unknown)}
 

@@ -107,9 +107,9 @@ export class PanelModel implements IDisposable {
     return this._models;
   }
 
-  /** The server can verify notebooks. */
+  /** The server can verify notebooks, or has not said that it cannot. */
   get verifiable(): boolean {
-    return this._models !== null;
+    return this._models !== null || !this._answered;
   }
 
   get notice(): INotice | null {
@@ -215,18 +215,14 @@ export class PanelModel implements IDisposable {
     });
   }
 
-  /** Ask the kernel again what it has, unless that was a moment ago. */
-  async refresh(): Promise<void> {
+  /** Ask the kernel again what it has, unless that was a moment ago; resolves when that is known. */
+  refresh(): Promise<void> {
     const work = this._work;
-    if (!work || Date.now() - this._asked < FRESH) {
-      return;
+    if (work && Date.now() - this._asked >= FRESH) {
+      this._asked = Date.now();
+      this._asking = this._ask(work);
     }
-    this._asked = Date.now();
-    const info = await askInfo(work);
-    if (work === this._work && info) {
-      this._info = info;
-      this._revise();
-    }
+    return this._asking;
   }
 
   /** Show how a verification stands, or what it found. */
@@ -323,9 +319,18 @@ export class PanelModel implements IDisposable {
     this._revise();
   };
 
+  private async _ask(work: INotebookWork): Promise<void> {
+    const info = await askInfo(work);
+    if (work === this._work && info) {
+      this._info = info;
+      this._revise();
+    }
+  }
+
   private async _askServer(): Promise<void> {
     await this.act(async () => {
       this._models = await this._server.models();
+      this._answered = true;
       this._emit();
       this._findings = (await this._server.doctor()) ?? [];
       this._emit();
@@ -347,9 +352,11 @@ export class PanelModel implements IDisposable {
   private _stamp: StampWatch | null = null;
   private _info: IInfo | null = null;
   private _asked = 0;
+  private _asking = Promise.resolve();
   private _seen = '';
   private _findings: IFinding[] = [];
   private _models: IModels | null = null;
+  private _answered = false;
   private _notice: INotice | null = null;
   private _review = false;
   private _revision = 0;

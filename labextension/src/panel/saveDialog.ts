@@ -62,9 +62,11 @@ class SaveForm extends Widget implements Dialog.IBodyWidget<ISaveChoice> {
         trans.__('As collapsed cells that are not executed.')
       ],
       [
-        'header',
+        'script',
         trans.__('Name the packages in the notebook'),
-        trans.__('In a cell of comments at its top (PEP 723).')
+        trans.__(
+          'In a comment at its top, from which tools such as juv install them.'
+        )
       ],
       [
         'lock',

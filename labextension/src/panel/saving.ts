@@ -12,7 +12,7 @@ import { sentences } from './report';
 const PATIENCE = 300_000;
 
 /** What the kernel may offer beside the name, as its `info` lists it. */
-export type SaveOption = 'attempts' | 'tasks' | 'lock' | 'header';
+export type SaveOption = 'attempts' | 'tasks' | 'lock' | 'script';
 
 /** How a notebook is to be saved. */
 export interface ISaveChoice {
