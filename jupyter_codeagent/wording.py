@@ -32,7 +32,8 @@ def facts(trajectory: Trajectory, seconds: float | None, costs: bool) -> str:
         number += 1
     parts = [f"attempt {number} of {trajectory.limit}" if trajectory.status == "running" else _count(number, "attempt")]
     if trajectory.candidates > 1:
-        parts.append(f"{trajectory.candidates} candidates each")
+        each = " each" if number > 1 or trajectory.status == "running" else ""
+        parts.append(f"{trajectory.candidates} candidates{each}")
     if trajectory.model:
         parts.append(trajectory.model)
     if seconds is not None:

@@ -427,7 +427,7 @@ def tried(notebook):
 def test_candidates_are_shown_with_the_reason_for_the_choice(tried):
     assert [(a.chosen, a.rolled_back) for a in tried.task.attempts] == [(True, False), (False, True), (False, True)]
     assert "Attempt 1, candidate 1 of 3" in tried.out and "Candidate 1 of 3 was chosen: smaller." in tried.out
-    assert "Not chosen: failed with ZeroDivisionError." in tried.out and "3 candidates each" in tried.out
+    assert "Not chosen: failed with ZeroDivisionError." in tried.out and "1 attempt · 3 candidates ·" in tried.out
     assert "1 succeeded, 2 not chosen, 3 failed" in tried.run("%agent status")
     assert tried.desk.running.execute("way").text == "1\n"
 
