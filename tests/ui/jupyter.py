@@ -74,6 +74,10 @@ class JupyterServer:
             kernels = folders["data"] / "kernels"
             kernels.mkdir()
             (kernels / "codeagent-sandbox").symlink_to(KERNELSPEC.resolve(), target_is_directory=True)
+        # the tests of Python use it; its buttons are not what the tests of the toolbar look for
+        page = folders["config"] / "labconfig" / "page_config.json"
+        page.parent.mkdir()
+        page.write_text(json.dumps({"disabledExtensions": {"nbdime-jupyterlab": True}}))
         self.reset_settings()
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("ANTHROPIC", "JUPYTER", "JPY", "IPYTHON"))}
         self.environment = {
