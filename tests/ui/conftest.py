@@ -74,7 +74,7 @@ def shared_page() -> Shared:
 @pytest.fixture
 def folder(request: pytest.FixtureRequest, server: JupyterServer) -> str:
     """A folder of the test's own below the server's root."""
-    name = re.sub(r"\W+", "-", request.node.name).strip("-")[:60]
+    name = re.sub(r"\W+", "-", request.node.name).strip("-")[:120]  # variants of a test differ at the end
     if again := getattr(request.node, "execution_count", 1) - 1:  # a test that is repeated finds no record of before
         name += f"-{again}"
     (server.root / name).mkdir(exist_ok=True)
