@@ -25,6 +25,7 @@ ARGUMENTS = [
 # What the core says, with us and without us: the pattern, and when.
 CORE_SAYS = {
     r"Cannot read properties of undefined \(reading 'schema'\)[\s\S]*notebook_core": "Notebook 7 loads its settings",
+    "Canceled future for create_subshell_request": "a kernel ends soon after a comm was opened",
     "Could not restore the debugger state: Canceled future": "a notebook is closed soon after it was opened",
 }
 # Calls of these mean that somebody else's script ran in the page.
