@@ -137,14 +137,13 @@ def solve_task(view: Terminal, options: Namespace, out: Path) -> Done:
 
 def _verified(view: Terminal, saved: Path, options: Namespace, files: Sequence[Path]) -> Verified:
     """Run the notebook that was written from the top in a fresh sandbox, and say what came of it."""
+    from jupyter_codeagent.notebook_file import folder_of
     from jupyter_codeagent.sandbox import SandboxPolicy
     from jupyter_codeagent.verified import save_verified
 
     view.wait("the notebook is verified in a fresh sandbox")
     names = tuple(str(f.expanduser().resolve()) for f in files)
-    policy = SandboxPolicy(
-        workspace=saved.resolve().parent, memory=options.memory, timeout=options.timeout, files=names
-    )
+    policy = SandboxPolicy(workspace=folder_of(saved), memory=options.memory, timeout=options.timeout, files=names)
     verified = save_verified(saved, policy, lambda done, total: _step(view, done, total))
     view.say(str(verified))
     return verified
@@ -200,7 +199,7 @@ def shown_choice(view: Terminal, name: str | None) -> Model:
 def _run_notebook(options: Namespace) -> int:
     from jupyter_codeagent.api import find_files
     from jupyter_codeagent.headless import NotebookRun, agent_cells, check_free, longest_timeout
-    from jupyter_codeagent.notebook_file import read_notebook
+    from jupyter_codeagent.notebook_file import folder_of, read_notebook
     from jupyter_codeagent.sandbox import Sandbox, SandboxPolicy
     from jupyter_codeagent.saving import save_solved
 
@@ -208,7 +207,7 @@ def _run_notebook(options: Namespace) -> int:
     notebook = read_notebook(path)
     out = _output(options, path.with_name(f"{path.name.removesuffix('.ipynb')}.solved.ipynb")).absolute()
     files = [Path(f) for f in find_files(options.files, None)]
-    folder = path.resolve().parent
+    folder = folder_of(path)
     os.chdir(folder)  # as Jupyter does: a notebook's names are relative to its folder
     policy = SandboxPolicy(
         workspace=folder,
@@ -376,10 +375,11 @@ def _attempt(attempt: Attempt) -> dict[str, Any]:
 
 def _verify(options: Namespace) -> int:
     from jupyter_codeagent import nbdime
+    from jupyter_codeagent.notebook_file import folder_of
     from jupyter_codeagent.sandbox import SandboxPolicy
     from jupyter_codeagent.verify import verify_notebook
 
-    folder = Path(options.notebook).resolve().parent
+    folder = folder_of(options.notebook)
     policy = SandboxPolicy(
         workspace=folder,
         memory=options.memory,

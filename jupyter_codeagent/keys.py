@@ -11,13 +11,14 @@ _NAME = re.compile(
 )
 _FOLDERS = ("PWD", "OLDPWD")  # where a shell is
 _WEAK_NAME = re.compile(r"(?i)(^|_)(keys?|tokens?|auth)(_|\d|$)")
+# A repetition is bounded wherever it may begin at many places of one text, for otherwise a long text takes forever.
 _VALUE = re.compile(
     r"sk-[A-Za-z0-9_-]{16,}"
     r"|gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}"
     r"|AKIA[0-9A-Z]{16}|AIza[0-9A-Za-z_-]{30,}|xox[abeprs]-[\w-]{10,}|hf_[A-Za-z0-9]{20,}|pypi-[\w-]{32,}"
-    r"|eyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]+"
+    r"|eyJ[\w-]{10,500}\.eyJ[\w-]{10,16000}\.[\w-]+"
     r"|-----BEGIN [A-Z ]*PRIVATE KEY-----"
-    r"|[a-z][a-z0-9+.-]*://[^\s:/@]+:[^\s:/@]{3,}@"
+    r"|[a-z][a-z0-9+.-]{0,63}://[^\s:/@]{1,1000}:[^\s:/@]{3,4000}@"
 )
 # What each of the alternatives above begins with, by a letter that is in it and seldom elsewhere.
 _BEGINS = {
@@ -26,10 +27,10 @@ _BEGINS = {
     b"A": (b"AKIA", b"AIza"),
     b"J": (b"eyJ",),
 }
-_ADDRESS, _SCHEME = re.compile(rb"://[^\s:/@]+:[^\s:/@]{3,}@"), re.compile(rb"[a-z][a-z0-9+.-]*$")
+_ADDRESS, _SCHEME = re.compile(rb"://[^\s:/@]{1,1000}:[^\s:/@]{3,4000}@"), re.compile(rb"[a-z][a-z0-9+.-]*$")
 _ASSIGNED = re.compile(
-    r"""(?ix) ( \b \w* (?: key | token | secret | passw(?:or)?d | passphrase | credential ) \w* ["']? \]? \s* [:=] \s*
-    [rbfu]{0,2} ) (["']) [^"'\n]{6,} \2"""
+    r"""(?ix) ( (?: key | token | secret | passw(?:or)?d | passphrase | credential ) \w{0,80}+ ["']? \]? \s{0,40} [:=]
+    \s{0,40} [rbfu]{0,2} ) (["']) [^"'\n]{6,} \2"""
 )
 _FILE = re.compile(
     r"(?i)\.env(\..*)?|.*\.(pem|key|p12|pfx|kdbx)|id_(rsa|ed25519|ecdsa).*|\.(netrc|npmrc|pypirc)|credentials(\.json)?"
@@ -38,7 +39,7 @@ _FILE = re.compile(
 # nothing, but nobody wants a notebook refused for "risk-adjusted-returns-by-region".
 _KINDS = (
     ("an Anthropic key", r"sk-ant-[A-Za-z0-9_-]{10,}"),
-    ("an OpenAI key", r"sk-(?:proj-|svcacct-)[A-Za-z0-9_-]{16,}|sk-(?=[\w-]*[A-Za-z0-9]{16})[A-Za-z0-9_-]{16,}"),
+    ("an OpenAI key", r"sk-(?:proj-|svcacct-)[A-Za-z0-9_-]{16,}|sk-(?=[\w-]{0,200}[A-Za-z0-9]{16})[A-Za-z0-9_-]{16,}"),
     ("a GitHub token", r"gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}"),
     ("a GitLab token", r"glpat-[\w-]{16,}"),
     ("an AWS access key", r"AKIA[0-9A-Z]{16}(?![0-9A-Za-z])"),
@@ -46,7 +47,7 @@ _KINDS = (
     ("a Slack token", r"xox[abeprs]-[\w-]{10,}"),
     ("a Hugging Face token", r"hf_[A-Za-z0-9]{20,}"),
     ("a PyPI token", r"pypi-[\w-]{32,}"),
-    ("a JSON web token", r"eyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]+"),
+    ("a JSON web token", r"eyJ[\w-]{10,500}\.eyJ[\w-]{10,16000}\.[\w-]+"),
     ("a private key", r"-----BEGIN [A-Z ]*PRIVATE KEY-----"),
     ("an address with a password", r"[a-z][a-z0-9+.-]{0,63}://[^\s:/@\"'{}<>]{1,100}:[^\s:/@\"'{}<>]{3,100}@"),
 )

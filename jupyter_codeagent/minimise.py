@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from jupyter_codeagent.dataflow import Flows
 from jupyter_codeagent.errors import NotebookError
 from jupyter_codeagent.fresh import FreshRun, Step, run, steps_of
 from jupyter_codeagent.notebook import KEY, number_cells
-from jupyter_codeagent.notebook_file import check_writable, read_notebook, write_notebook
+from jupyter_codeagent.notebook_file import check_writable, folder_of, read_notebook, write_notebook
 from jupyter_codeagent.report import compare
 from jupyter_codeagent.sandbox import SandboxPolicy
 
@@ -93,11 +94,11 @@ def minimise_notebook(
     """
     path = Path(path)
     out = Path(out) if out is not None else path.with_name(f"{path.name.removesuffix('.ipynb')}.minimal.ipynb")
-    if out.resolve() == path.resolve():
+    policy = policy or SandboxPolicy(workspace=folder_of(path))
+    if os.path.realpath(out) == os.path.realpath(path):
         raise NotebookError(f"{str(out)!r} is the notebook itself; give the smaller one another name.")
     check_writable(out)
     notebook = read_notebook(path)
-    policy = policy or SandboxPolicy(workspace=path.resolve().parent)
     if not policy.environ:
         policy = replace(policy, environ=locality.environ(notebook.metadata.get(KEY)))
     search = _Search(steps_of(notebook), policy, progress)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from jupyter_codeagent.commands import write_json
 from jupyter_codeagent.minimise import minimise_notebook
+from jupyter_codeagent.notebook_file import folder_of
 from jupyter_codeagent.sandbox import SandboxPolicy
 from jupyter_codeagent.terminal import Terminal, visible
 from jupyter_codeagent.verify import verify_notebook
@@ -18,7 +19,7 @@ def run_minimise(options: Namespace) -> int:
     """Carry out the sub-command; returns the exit status."""
     notebook = Path(options.notebook)
     policy = SandboxPolicy(
-        workspace=notebook.resolve().parent,
+        workspace=folder_of(notebook),
         memory=options.memory,
         timeout=options.timeout,
         files=tuple(str(Path(f).expanduser().resolve()) for f in options.files),

@@ -17,6 +17,8 @@ from jupyter_codeagent.placing import Signature, look, named, place
 
 MOST_BYTES = 100 * 2**20  # of a notebook's file
 DEEPEST = 100  # lists and objects within each other
+# how the helpers of nbformat trip over what is not a notebook at all
+_TRIPS = (AttributeError, KeyError, TypeError, ValueError, AssertionError, RecursionError)
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -46,10 +48,31 @@ def parsed_notebook(content: bytes, path: str | Path) -> Any:
             f"{named(path)} has notebook format {_short(repr(data['nbformat']))}, and format 4 is needed; "
             "open it in JupyterLab and save it again."
         )
+    minor = data.get("nbformat_minor", 0)
+    if type(minor) is not int or minor < 0:
+        said = f"its 'nbformat_minor' is {_short(repr(minor))}, and a whole number is needed."
+        raise NotebookError(f"{named(path)} is not a valid notebook: {said}")
     notebook = _valid(data, path)
     if (language := _language(notebook)) != "python":
         raise NotebookError(f"{named(path)} is in {_short(language)!r}; only Python notebooks can be executed.")
     return notebook
+
+
+def folder_of(path: str | Path) -> Path:
+    """Return the folder of a notebook, links resolved.
+
+    Raises
+    ------
+    NotebookError
+        If `path` is a link that leads to itself, or no name that a file can have.
+    """
+    try:
+        return Path(path).resolve().parent
+    except RuntimeError:  # so before Python 3.13; later the file cannot be opened
+        raise NotebookError(f"{named(path)} cannot be read: it is a link that leads to itself.") from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise NotebookError(f"{named(path)} cannot be read: {reason}.") from None
 
 
 def _content(path: Path) -> bytes:
@@ -91,7 +114,7 @@ def _number(text: str) -> float | None:
 
 
 def _check_depth(data: Any, path: str | Path) -> None:
-    level, depth = [data], 0
+    level, depth = [data] if isinstance(data, dict | list) else [], 0
     while level:
         depth += 1
         if depth > DEEPEST:
@@ -113,8 +136,7 @@ def _valid(data: dict[str, Any], path: str | Path) -> Any:
                 cell.pop("id", None)  # a random one
         _mend_ids(notebook.cells)
         nbformat.validate(notebook)
-    except (nbformat.ValidationError, AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
-        # the helpers of nbformat trip in several ways over what is not a notebook at all
+    except (nbformat.ValidationError, *_TRIPS) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise NotebookError(f"{named(path)} is not a valid notebook: {_short(reason)}") from None
     return notebook
@@ -190,7 +212,7 @@ def as_bytes(notebook: Any, path: str | Path) -> bytes:
     try:
         nbformat.validate(notebook)
         text = v4.writes(notebook).rstrip("\n") + "\n"
-    except (nbformat.ValidationError, AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+    except (nbformat.ValidationError, *_TRIPS) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise NotebookError(f"{named(path)} was not written: {_short(reason)}") from None
     content: bytes = text.encode("utf-8", "replace")  # a lone surrogate has no place in a file

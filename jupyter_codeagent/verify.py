@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -15,7 +16,7 @@ from jupyter_codeagent.findings import MOST, Findings
 from jupyter_codeagent.fingerprint import states
 from jupyter_codeagent.fresh import FreshRun, Step, left_out, run, steps_of
 from jupyter_codeagent.notebook import KEY
-from jupyter_codeagent.notebook_file import read_notebook
+from jupyter_codeagent.notebook_file import folder_of, read_notebook
 from jupyter_codeagent.portable import portable_outputs
 from jupyter_codeagent.report import Difference, InputState, Report
 from jupyter_codeagent.sandbox import SandboxPolicy
@@ -69,9 +70,9 @@ def verify_notebook(
     """
     if runs not in (None, 1, 2):
         raise ValueError(f"runs is {runs!r}; give 1, 2 or None")
-    folder = Path(path).resolve().parent
+    folder = folder_of(path)
     policy = policy or SandboxPolicy(workspace=folder)
-    if Path(path).is_file():
+    if os.access(path, os.R_OK):
         pool().prepare(policy)  # it starts while the libraries that read the notebook are loaded
     notebook = read_notebook(path)
     record, steps = notebook.metadata.get(KEY), [_portable(step, folder) for step in steps_of(notebook)]

@@ -8,6 +8,7 @@ from itertools import takewhile
 from pathlib import Path
 
 from jupyter_codeagent.errors import WrongUse
+from jupyter_codeagent.notebook_file import folder_of
 from jupyter_codeagent.options import CodeAgent
 from jupyter_codeagent.progress import Progress
 from jupyter_codeagent.sandbox import SandboxPolicy
@@ -82,7 +83,7 @@ def _hosts(options: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def _policy(path: Path, settings: CodeAgent, network: Sequence[str] = ()) -> SandboxPolicy:
-    folder = path.resolve().parent
+    folder = folder_of(path)
     policy = SandboxPolicy(workspace=folder, memory=settings.memory, timeout=settings.timeout, network=tuple(network))
     policy.check()
     return policy

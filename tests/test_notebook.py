@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 import jupyter_codeagent
 from jupyter_codeagent.errors import NotebookError
+from jupyter_codeagent.minimise import minimise_notebook
 from jupyter_codeagent.notebook import harmless, task_record, to_notebook
 from jupyter_codeagent.notebook_file import check_writable, free_path, read_notebook, write_notebook
 from jupyter_codeagent.saving import save_notebook
@@ -30,6 +31,7 @@ from jupyter_codeagent.trajectory import (
     Verdict,
     code_hash,
 )
+from jupyter_codeagent.verify import verify_notebook
 
 SCHEMA = json.loads((Path(jupyter_codeagent.__file__).parent / "schemas" / "metadata.json").read_text())
 DONE = {"output_type": "execute_result", "data": {"text/plain": "3"}, "metadata": {}, "execution_count": None}
@@ -265,12 +267,14 @@ def test_free_path_counts_up(tmp_path):
         (b"not json", "is not JSON"),
         (b"\xff\xfe\x00", "is not JSON"),
         (b"[" * 200_000, "is not"),
-        (b"[]", "is not a notebook"),
+        *((text, "is not a notebook") for text in (b"[]", b"null", b"5", b"true", b'"text"', b"NaN")),
         (b'{"cells": []}', "is not a notebook"),
         (b'{"nbformat": 3, "worksheets": []}', "has notebook format 3"),
         (b'{"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": [{}]}', "is not a valid notebook"),
         (b'{"nbformat": 4, "nbformat_minor": 5, "metadata": [], "cells": []}', "is not a valid notebook"),
         (b'{"nbformat": 4, "nbformat_minor": "x", "metadata": {}, "cells": []}', "is not a valid notebook"),
+        (b'{"nbformat": 4, "nbformat_minor": 1e308, "metadata": {}, "cells": []}', "is not a valid notebook"),
+        (b'{"nbformat": 4, "nbformat_minor": -1, "metadata": {}, "cells": []}', "is not a valid notebook"),
         (
             b'{"nbformat": 4, "nbformat_minor": 5, "metadata": {"kernelspec": {"name": "ir",'
             b'"display_name": "R", "language": "R"}}, "cells": []}',
@@ -284,6 +288,17 @@ def test_foreign_and_broken_files_are_one_sentence_each(tmp_path, content, sente
     with pytest.raises(NotebookError, match=sentence) as caught:
         read_notebook(path)
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("read", [read_notebook, verify_notebook, minimise_notebook])
+@pytest.mark.parametrize("name", ["loop.ipynb", "x" * 300 + ".ipynb", "a\0.ipynb"])
+def test_names_that_lead_nowhere_are_one_sentence(tmp_path, name, read):
+    path = tmp_path / name
+    if name.startswith("loop"):
+        path.symlink_to(name)
+    with pytest.raises(NotebookError, match=r"cannot be (read|written)") as caught:
+        read(path)
+    assert "\n" not in str(caught.value)
 
 
 def test_missing_notebook_and_folder_are_one_sentence_each(tmp_path):
