@@ -146,9 +146,10 @@ class Observation:
 
 def _texts(outputs: list[Output]) -> Iterator[str]:
     for output in outputs:
-        if output["output_type"] == "stream":
-            yield output["text"]
-        elif text := output.get("data", {}).get("text/plain"):
+        data = output.get("data")  # a file may hold anything there
+        if output.get("output_type") == "stream":
+            yield str(output.get("text", ""))
+        elif isinstance(data, dict) and (text := str(data.get("text/plain") or "")):
             yield text if text.endswith("\n") else text + "\n"
 
 

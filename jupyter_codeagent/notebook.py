@@ -349,13 +349,15 @@ def _output(output: Output) -> Output | None:
         name = "stderr" if output.get("name") == "stderr" else "stdout"
         return {"output_type": kind, "name": name, "text": _clean(output.get("text", ""))}
     if kind == "error":
-        lines = [_clean(line) for line in output.get("traceback", [])]
+        traced = output.get("traceback")
+        lines = [_clean(line) for line in traced] if isinstance(traced, list | tuple) else []
         ename, evalue = _clean(output.get("ename", "")), _clean(output.get("evalue", ""))
         return {"output_type": kind, "ename": ename, "evalue": evalue, "traceback": lines}
     if kind in ("display_data", "execute_result"):
-        data = {str(mime): _mime_value(str(mime), value) for mime, value in output.get("data", {}).items()}
+        held, said = (part if isinstance(part := output.get(name), dict) else {} for name in ("data", "metadata"))
+        data = {_clean(mime): _mime_value(_clean(mime), value) for mime, value in held.items()}
         counted = {"execution_count": None} if kind == "execute_result" else {}
-        return {"output_type": kind, "data": data, "metadata": sendable(output.get("metadata", {})), **counted}
+        return {"output_type": kind, "data": data, "metadata": sendable(said), **counted}
     return None
 
 

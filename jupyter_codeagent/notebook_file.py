@@ -40,7 +40,7 @@ def read_notebook(path: str | Path) -> Any:
 
 def parsed_notebook(content: bytes, path: str | Path) -> Any:
     """Return the Python notebook that a file's `content` is; raises as `read_notebook`, naming it `path`."""
-    data = _loaded(content, path)
+    data = loaded(content, path)
     if not isinstance(data, dict) or not isinstance(data.get("cells", []), list) or "nbformat" not in data:
         raise NotebookError(f"{named(path)} is not a notebook: it has no 'nbformat' and cells.")
     if data["nbformat"] != 4 or isinstance(data["nbformat"], bool):
@@ -98,7 +98,14 @@ def _content(path: Path) -> bytes:
     return content
 
 
-def _loaded(content: bytes, path: str | Path) -> Any:
+def loaded(content: bytes, path: str | Path) -> Any:
+    """Return the JSON that a file's `content` is, as it stands there; what is not finite is None.
+
+    Raises
+    ------
+    NotebookError
+        If it is no JSON, or too deep to be worked on; the sentence names `path`.
+    """
     try:
         data = json.loads(content.decode("utf-8-sig"), parse_float=_number, parse_constant=_number)
     except (ValueError, RecursionError) as error:  # a UnicodeDecodeError is a ValueError too

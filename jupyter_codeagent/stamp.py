@@ -46,6 +46,7 @@ from typing import Any, Literal
 
 from jupyter_codeagent.errors import NotebookError
 from jupyter_codeagent.notebook import KEY, SKIP
+from jupyter_codeagent.notebook_file import loaded
 from jupyter_codeagent.placing import replace_file
 
 State = Literal["verified", "failed", "edited", "none"]
@@ -149,8 +150,8 @@ def write_stamp(path: str | Path, stamp: dict[str, Any]) -> str:
     """
     path = Path(path).resolve()  # a symbolic link stays one
     try:
-        before, content = path.stat(), path.read_text("utf-8")
-        notebook = json.loads(content)
+        before, content = path.stat(), path.read_bytes()
+        notebook = loaded(content, path)
         if not isinstance(notebook, dict) or content_hash(notebook) != stamp["hash"]:
             return f"{path.name} has changed while it was verified, so it was not stamped; verify it again."
         put(notebook, stamp)
@@ -171,9 +172,9 @@ def _same(before: os.stat_result, after: os.stat_result) -> bool:
     return all(getattr(before, name) == getattr(after, name) for name in ("st_mtime_ns", "st_size", "st_ino"))
 
 
-def _indent(content: str) -> int | None:
+def _indent(content: bytes) -> int | None:
     # as the file has it, so that a comparison of versions shows the stamp alone
-    found = re.match(r"\s*\{\r?\n( *)", content)
+    found = re.match(rb"(?:\xef\xbb\xbf)?\s*\{\r?\n( *)", content)
     return len(found[1]) if found else None
 
 

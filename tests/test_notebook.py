@@ -185,6 +185,16 @@ def test_hostile_outputs_and_names_cannot_break_the_file(tmp_path_factory, text,
     validate("notebook", notebook.metadata.jupyter_codeagent)
 
 
+@pytest.mark.parametrize("held", [5, None, "text", [1], {"text/plain": 5}, {"\ud800": {"a": 1}}])
+@pytest.mark.parametrize("kind", ["display_data", "execute_result", "error", "stream", None])
+def test_outputs_of_a_file_may_hold_anything(tmp_path, kind, held):
+    trajectory = solved()
+    output = {"output_type": kind, **dict.fromkeys(("data", "metadata", "traceback", "text", "ename"), held)}
+    trajectory.attempts[1].observation = Observation([output])
+    path = save_notebook(Trajectory.load(trajectory.save(tmp_path / "t.jsonl")), tmp_path / "n.ipynb")
+    assert read_notebook(path).cells and isinstance(trajectory.attempts[1].observation.text, str)
+
+
 def test_saved_notebook_runs_without_this_package(tmp_path):
     path = save_notebook(solved(), tmp_path / "n.ipynb", attempts=True)
     cells = [c for c in read_notebook(path).cells if c.cell_type == "code" and "tags" not in c.metadata]

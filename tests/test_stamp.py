@@ -105,6 +105,17 @@ def test_all_but_the_stamp_stays_as_it_was(tmp_path):
     assert '\n  "z": 1' in path.read_text() and os.listdir(tmp_path) == ["n.ipynb"]
 
 
+@pytest.mark.parametrize("text", ['"text/plain": "1", "application/json": {"a": NaN, "b": 1e999}', '"text/plain": "1"'])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_a_file_with_what_is_no_json_or_a_byte_order_mark_is_stamped(tmp_path, text, mark):
+    path = write_notebook(v4.new_notebook(cells=[v4.new_code_cell("1")]), tmp_path / "n.ipynb")
+    output = f'"outputs": [{{"output_type": "display_data", "metadata": {{}}, "data": {{{text}}}}}]'
+    path.write_text(mark + path.read_text().replace('"outputs": []', output), "utf-8")
+    assert stamp.write_stamp(path, stamp.make(read_notebook(path), True)) == ""
+    json.loads(path.read_text("utf-8"), parse_constant=pytest.fail)
+    assert stamp.state_of(read_notebook(path)) == "verified" and '\n "metadata"' in path.read_text("utf-8")
+
+
 def test_file_that_changed_meanwhile_is_not_stamped(tmp_path):
     path = write_notebook(notebook(), tmp_path / "n.ipynb")
     made = stamp.make(read_notebook(path), True)
