@@ -9,15 +9,21 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from jupyter_codeagent.compare import Tolerance
 from jupyter_codeagent.fresh import FreshRun, Step
-from jupyter_codeagent.nondeterminism import Causes, because
+from jupyter_codeagent.nondeterminism import Cause, Causes, because
 from jupyter_codeagent.notebook import KEY, SKIP
 from jupyter_codeagent.report import Difference, compare, failed_with
 from jupyter_codeagent.source import tree_of
 from jupyter_codeagent.trajectory import CodeError
 
+DECIDED = {"error", "not run", "outside"}  # kinds of differences of which a second run says nothing more
 HOME = "/tmp/home/"  # noqa: S108 - inside
 MOST = 20  # sentences of one kind
+_STANDARD, _EXACT = Tolerance(), Tolerance(0.0, 0.0, 0)
+_LITERAL = Tolerance(timings=False)
+_MEASURED = re.compile(r"pid|psutil|%\(process|%\(thread")  # what the machine gives that looks like a timing
+_TIMES = re.compile(r"(?m)^\s*(?:\w+\s*=\s*)?%{1,2}(?:time|timeit|prun|memit|mprun)\b")
 _NO_NETWORK = re.compile(
     r"URLError|HTTPError|Connect|gaierror|Timeout|TimedOut|MaxRetry|SSLError|ProxyError|OSError|RemoteDisconnected"
 )
@@ -58,7 +64,9 @@ class Findings:
             error = run.errors.get(step.number)
             failed, expected = error.ename if error else "", failed_with(step.cell.outputs)
             if failed == expected:
-                found += compare(step.number, step.cell.outputs, run.outputs[step.number])
+                measuring = _TIMES.search(step.code) or any(map(_measures, self.causes.of(step.number)))
+                tolerance = _STANDARD if measuring else _LITERAL
+                found += compare(step.number, step.cell.outputs, run.outputs[step.number], tolerance)
             elif error is None:
                 detail = f"it ended with {expected} in the file and runs through now."
                 found.append(Difference(step.number, "missing", detail, expected))
@@ -142,7 +150,31 @@ class Findings:
             number
             for number in first.outputs.keys() & second.outputs.keys()
             if _ename(first, number) != _ename(second, number)
-            or compare(number, first.outputs[number], second.outputs[number])
+            or compare(number, first.outputs[number], second.outputs[number], self._tolerance(number))
+        }
+
+    def _tolerance(self, number: int) -> Tolerance:
+        """Two moments are closer to each other than two numbers of their size may be."""
+        causes = self.causes.of(number)
+        return _EXACT if any(c.kind in ("time", "random", "machine") for c in causes) else _STANDARD
+
+    def doubtful(self, run: FreshRun) -> bool:
+        """Say whether a cell that uses the clock gave what the file holds only within the tolerance."""
+        return any(
+            compare(step.number, step.cell.outputs, run.outputs[step.number], _EXACT)
+            for step in self.steps
+            if step.number in run.outputs and any(c.kind == "time" for c in self.causes.of(step.number))
+        )
+
+    def _timed(self, numbers: Iterable[int], first: FreshRun, second: FreshRun) -> set[int]:
+        """Return the cells in which only timings are not what the file holds, and two runs differ in them as well."""
+        saved = {step.number: step.cell.outputs for step in self.steps}
+        return {
+            number
+            for number in numbers
+            if number in first.outputs.keys() & second.outputs.keys()
+            and not compare(number, saved[number], first.outputs[number])
+            and compare(number, first.outputs[number], second.outputs[number], _LITERAL)
         }
 
     def judged(
@@ -150,8 +182,11 @@ class Findings:
     ) -> tuple[list[Difference], list[str]]:
         """Return differences and notes, told apart by a second run: what is unsteady, and what the file has wrong."""
         unsteady, kept, steady, explained = self.unsteady(first, second), [], [], set[int]()
+        timed = self._timed({d.cell for d in found} - unsteady, first, second)
         for difference in found:
             number = difference.cell
+            if number in timed and difference.kind not in DECIDED:
+                continue
             if number not in unsteady or difference.kind in ("outside", "not run"):
                 kept.append(difference)
                 steady += [number] if number in first.outputs and difference.kind not in ("error", "outside") else []
@@ -170,6 +205,8 @@ class Findings:
     def _steady(self, number: int) -> str:
         causes = [c for c in self.causes.of(number) if c.kind != "random"]
         why = f"; {because(causes)}" if causes else ""
+        if any(c.kind == "time" for c in causes):
+            return f"Cell {number} gave the same in two fresh runs, one right after the other{why}."
         return f"Cell {number} gave the same in two fresh runs: what the file holds is not what its code gives{why}."
 
     # -- what may go wrong another time -----------------------------------------------------------
@@ -230,6 +267,10 @@ def _said(path: str, texts: set[str]) -> bool:
     at_home = bool(parts) and not any(part.startswith(".") for part in parts)
     named = file.name in texts and (str(file.parent) in texts or at_home)
     return path in texts or path.replace(HOME, "~/", 1) in texts or named
+
+
+def _measures(cause: Cause) -> bool:
+    return cause.kind == "time" or (cause.kind == "machine" and bool(_MEASURED.search(cause.what)))
 
 
 def _ename(run: FreshRun, number: int) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 from jupyter_codeagent import locality
 from jupyter_codeagent.compare import not_compared
 from jupyter_codeagent.environment import lacking, packages_of
-from jupyter_codeagent.findings import MOST, Findings
+from jupyter_codeagent.findings import DECIDED, MOST, Findings
 from jupyter_codeagent.fingerprint import states
 from jupyter_codeagent.fresh import FreshRun, Step, left_out, run, steps_of
 from jupyter_codeagent.notebook import KEY
@@ -22,8 +22,6 @@ from jupyter_codeagent.report import Difference, InputState, Report
 from jupyter_codeagent.sandbox import SandboxPolicy
 from jupyter_codeagent.sandbox.pool import pool
 from jupyter_codeagent.stamp import make, state_of, told, write_stamp
-
-DECIDED = {"error", "not run", "outside"}  # kinds of which a second run says nothing more
 
 
 def verify_notebook(
@@ -57,7 +55,8 @@ def verify_notebook(
     stamp : bool
         Write what was found into the file's metadata.
     runs : int or None
-        2: run twice whatever the first run gives; 1: once; None: a second time where outputs differ.
+        2: run twice whatever the first run gives; 1: once; None: a second time where outputs differ, or where what uses
+        the clock gave a number that is close to the file's and not the same.
     tell : callable or None
         Called with each sentence on what is missing or has changed, before anything runs.
 
@@ -87,7 +86,7 @@ def verify_notebook(
         findings = Findings(notebook, steps, folder)
         first = _run(steps, policy, folder, progress)
         found = findings.differences(first)
-        if steps and (runs == 2 or (runs is None and _open(found, findings))):
+        if steps and (runs == 2 or (runs is None and (_open(found, findings) or findings.doubtful(first)))):
             found, more = findings.judged(found, first, _run(steps, policy, folder, progress))
             notes += more
     notes += [*findings.order(), *left_out(notebook), *_uncompared(steps)]

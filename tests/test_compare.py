@@ -64,7 +64,8 @@ def said(saved, fresh):
         ("at 2026-11-22 10:11:12.123456", "at 2027-01-02 03:04:05.654321"),
         ("2026-11-22 10:11:12,123 INFO x", "2026-11-23 10:11:13,999 INFO x"),
         ("10%\r50%\r100%", "10%\r100%"),
-        ("starting up\rdone", "done"),
+        ("starting up\rdone         ", "done"),
+        ("Fit: 0.012s", "Fit: 0.034s"),
         ("-\b\\\b|\bx", "x"),
         ("100%|█████| 10/10 [00:01<00:00,  9.51it/s]", "100%|█████| 10/10 [00:03<00:00,  3.00it/s]"),
         ("read at 12.5 MB/s", "read at 9 MB/s"),
@@ -110,11 +111,28 @@ def test_what_honest_runs_may_differ_in_does_not_count(saved, fresh):
         ("100%|██| 10/10 [00:01<00:00]", "90%|██| 9/10 [00:01<00:00]"),
         ("True", "False"),
         ("0.3 is small", "0.30000000000000004 is big"),
+        ("Wall time rubbish 9", "Wall time answer 1"),
+        ("9 apples per loop", "1 apple per loop"),
     ],
 )
 def test_data_does_count(saved, fresh):
     assert compare(1, [printed(saved)], [printed(fresh)])
     assert compare(1, [shown(fresh)], [shown(saved)])
+
+
+@pytest.mark.parametrize(("saved", "fresh"), [("Total: 9\rT", "T"), ("lie\r\b", ""), ("starting up\rdone", "done")])
+def test_what_a_line_still_shows_after_it_was_written_over_counts(saved, fresh):
+    assert compare(1, [printed(saved)], [printed(fresh)])
+
+
+@pytest.mark.parametrize("text", ["latency {} ms", "Wall time: {}.5 s", "pid {}", "at 2026-11-22 10:11:12.00000{}"])
+def test_what_looks_like_a_timing_counts_where_it_is_asked_for(text):
+    saved, fresh = text.format(1), text.format(9)
+    exactly = Tolerance(timings=False)
+    assert compare(1, [printed(saved)], [printed(fresh)]) == []
+    assert compare(1, [printed(saved)], [printed(fresh)], exactly)
+    cells = [holding("text/html", f"<table><tr><td>{one}</td></tr></table>") for one in (saved, fresh)]
+    assert compare(1, cells[:1], cells[1:]) == [] and compare(1, cells[:1], cells[1:], exactly)
 
 
 def test_text_split_into_lists_and_streams_is_the_same_text():

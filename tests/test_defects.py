@@ -1,6 +1,7 @@
 """Notebooks with one planted defect each: verifying finds it, and says what it is."""
 
 import json
+import time
 
 import pytest
 from nbformat import v4
@@ -80,6 +81,34 @@ def test_unseeded_random(tmp_path):
 def test_clock(tmp_path):
     report = verified(tmp_path, code("import time"), code("print(time.time_ns())", "5\n"))
     assert found(report) == [(2, "unsteady")] and "the clock (time.time_ns in cell 2)" in report.cells[0].detail
+
+
+def test_clock_that_is_close_to_what_the_file_holds(tmp_path):
+    now = v4.new_output("execute_result", data={"text/plain": repr(time.time())}, execution_count=1)
+    cell = v4.new_code_cell("import time\ntime.time()", outputs=[now])  # 1e-9 of its size is more than a second
+    report = verified(tmp_path, cell, code("print(0.3 + 1e-17)", "0.30000000000000004\n"))
+    assert found(report) == [(1, "unsteady")] and "the clock (time.time in cell 1)" in report.cells[0].detail
+
+
+def test_timings_count_where_no_clock_is_used(tmp_path):
+    measuring = "import time\nstart = time.perf_counter()\nprint(f'Fit: {time.perf_counter() - start:.6f}s')"
+    unseen = "from timeit import Timer as T\nprint(f'{round(1e6 * T(\"1\").timeit(5000))} us')"
+    report = verified(
+        tmp_path,
+        code(measuring, "Fit: 7.000001s\n"),
+        code("%time x = 1", "CPU times: user 5 s, sys: 1 s, total: 6 s\nWall time: 6.5 s\n"),
+        code(unseen, "123456789 us\n"),
+        code("print('latency 12 ms')", "latency 900 ms\n"),
+    )
+    assert found(report) == [(4, "text")] and "line 1 was 'latency 900 ms' and is now" in report.cells[0].detail
+
+
+def test_clock_that_moves_slowly_is_not_said_to_be_the_files_fault(tmp_path):
+    report = verified(tmp_path, code("import time\nprint(time.strftime('%Y'))", "1999\n"))
+    assert found(report) == [(1, "text")] and report.notes == (
+        "Cell 1 gave the same in two fresh runs, one right after the other; it uses the clock (time.strftime in "
+        "cell 1); give the moment as a value.",
+    )
 
 
 def test_clock_that_does_not_show_yet_is_a_risk(tmp_path):

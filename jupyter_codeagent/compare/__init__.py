@@ -72,7 +72,7 @@ def compare(
     """
     old, new = _dicts(saved), _dicts(fresh)
     found = _compare_text(cell, printed(old), printed(new), "the printed text", tolerance)
-    found += _compare_errors(cell, old, new)
+    found += _compare_errors(cell, old, new, tolerance)
     found += _compare_shown(cell, _shown(old), _shown(new), tolerance)
     return [replace(d, detail=_LINES.sub(" ", d.detail)) for d in found]  # names in outputs may hold anything
 
@@ -101,7 +101,7 @@ def _dicts(outputs: Any) -> list[Output]:
 def _compare_text(cell: int, old: str, new: str, what: str, tolerance: Tolerance) -> list[Difference]:
     if old == new:
         return []
-    expected, found = normal(old), normal(new)
+    expected, found = normal(old, tolerance.timings), normal(new, tolerance.timings)
     if alike(expected, found, tolerance):
         return []
     if not found:
@@ -112,8 +112,8 @@ def _compare_text(cell: int, old: str, new: str, what: str, tolerance: Tolerance
     return [Difference(cell, "text", f"{what} differs: {said}", excerpt(expected, line), excerpt(found, line))]
 
 
-def _compare_errors(cell: int, saved: list[Output], fresh: list[Output]) -> list[Difference]:
-    old, new = _error(saved), _error(fresh)
+def _compare_errors(cell: int, saved: list[Output], fresh: list[Output], tolerance: Tolerance) -> list[Difference]:
+    old, new = _error(saved, tolerance), _error(fresh, tolerance)
     if old == new or (old[0] == new[0] and old[0] in _ENDS):
         return []
     expected, found = (f"{name}: {said}" if name else "" for name, said in (old, new))
@@ -128,11 +128,11 @@ def _compare_errors(cell: int, saved: list[Output], fresh: list[Output]) -> list
     return [Difference(cell, "error", detail, excerpt(expected, 0), excerpt(found, 0))]
 
 
-def _error(outputs: list[Output]) -> tuple[str, str]:
+def _error(outputs: list[Output], tolerance: Tolerance) -> tuple[str, str]:
     error = next((o for o in outputs if o.get("output_type") == "error"), None)
     if error is None:
         return "", ""
-    return joined(error.get("ename")) or "Error", normal(joined(error.get("evalue"))[:20_000])
+    return joined(error.get("ename")) or "Error", normal(joined(error.get("evalue"))[:20_000], tolerance.timings)
 
 
 def _cut(text: str, most: int = 100) -> str:

@@ -30,11 +30,14 @@ class Tolerance:
         share of the largest.
     colour : int
         Each channel of each pixel may differ by this much of 255.
+    timings : bool
+        Texts may differ in what looks like a timing, a rate, a moment or a process number.
     """
 
     relative: float = 1e-9
     absolute: float = 1e-12
     colour: int = 8
+    timings: bool = True
 
     def __str__(self) -> str:
         return (

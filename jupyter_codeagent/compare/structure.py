@@ -26,7 +26,7 @@ def compare_markup(old: str, new: str, tolerance: Tolerance) -> str:
     before, after = _pieces(old), _pieces(new)
     place = _Place()
     for a, b in zip(before, after, strict=False):
-        if a != b and (a[0] or b[0] or not alike(normal(a[1]), normal(b[1]), tolerance)):
+        if a != b and (a[0] or b[0] or not _same_text(a[1], b[1], tolerance)):
             return f"{place} was {_said(a)} and is now {_said(b)}."
         place.follow(a)
     if len(before) == len(after):
@@ -34,6 +34,10 @@ def compare_markup(old: str, new: str, tolerance: Tolerance) -> str:
     longer, more = (before, "fewer") if len(before) > len(after) else (after, "more")
     rows = sum(1 for tag, _ in longer[min(len(before), len(after)) :] if tag == "tr")
     return f"the table has {rows:,} {more} row{'' if rows == 1 else 's'}." if rows else f"the page has {more} elements."
+
+
+def _same_text(old: str, new: str, tolerance: Tolerance) -> bool:
+    return alike(normal(old, tolerance.timings), normal(new, tolerance.timings), tolerance)
 
 
 def _pieces(text: str) -> list[tuple[str, str]]:

@@ -20,6 +20,14 @@ _NEAR = r"\b[^\w\n]{0,3}"
 _NOT_COUNTED = [
     (re.compile(r"(?<=\bat )0x[0-9a-fA-F]{4,16}\b|\b0x[5-7][0-9a-fA-F]{11}\b"), "<address>"),
     (re.compile(r"(?<=started )(?:daemon )?[0-9]{6,20}\b"), "<address>"),
+    # a progress bar as tqdm draws it: what is done of how much stays
+    (re.compile(r"\|[^|\n]{0,300}\| {0,3}([0-9.,kMGTP?]{1,20}/[0-9.,kMGTP?]{1,20})? {0,3}\[[^\]\n]{0,120}\]"), r" \1"),
+    (re.compile(rf"(?i)\b(?:memory(?: usage)?|rss|increment){_NEAR}{_FRACTION} ?(?:[kmgt]i?)?b\b"), "<memory>"),
+    (re.compile(r"\B/tmp/ipykernel_\d{1,10}/\d{1,20}\.py|<ipython-input-\d{1,9}-[0-9a-f]{1,40}>"), "<cell>"),
+    (re.compile(r"/(?:(?:var/)?tmp|var/folders/[\w/+-]{1,80}/T)/tmp[a-z0-9_]{6,12}\b"), "<temporary>"),
+]
+# What looks like a timing, and may be data.
+_TIMINGS = [
     (
         re.compile(
             r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{6}(?:\d{3})?|,\d{3})\b(?:Z|[-+]\d\d:?\d\d)?"
@@ -27,11 +35,17 @@ _NOT_COUNTED = [
         ),
         "<moment>",
     ),
-    (re.compile(r"(?m)^.*\b(?:Wall time|CPU times|per loop)\b.*$"), "<time>"),  # %time and %timeit
-    # a progress bar as tqdm draws it: what is done of how much stays
-    (re.compile(r"\|[^|\n]{0,300}\| {0,3}([0-9.,kMGTP?]{1,20}/[0-9.,kMGTP?]{1,20})? {0,3}\[[^\]\n]{0,120}\]"), r" \1"),
+    # the lines of %time and %timeit
+    (
+        re.compile(
+            r"(?m)^(?:CPU times|Wall time): .*$|^\d[\w. ]{0,30}(?:±|\+-) ?\d[\w. ]{0,30} per loop \(.*$"
+            r"|^\d{1,12} loops?, best of \d{1,6}: .{1,40} per loop$"
+        ),
+        "<time>",
+    ),
     (re.compile(rf"(?i)\b{_FIGURE} ?(?:(?:it|items|rows|steps|ops|[kmgt]?i?b|bytes)/s|s/it)\b"), "<rate>"),
     (re.compile(rf"\b{_FIGURE} ?(?:ns|µs|μs|us|ms)\b|\b{_FRACTION} ?(?:seconds|secs?)\b"), "<time>"),
+    (re.compile(r"(?<![\w.])\d{1,5}\.\d{1,20} ?(?:s|min)\b"), "<time>"),
     # whole seconds, minutes and hours are data, but for where it is said that something took them
     (re.compile(rf"(?i)\b(?:in|time|after|duration|runtime){_NEAR}{_FRACTION} ?(?:s|min|minutes|hours)\b"), "<time>"),
     (
@@ -41,10 +55,7 @@ _NOT_COUNTED = [
         ),
         "<time>",
     ),
-    (re.compile(rf"(?i)\b(?:memory(?: usage)?|rss|increment){_NEAR}{_FRACTION} ?(?:[kmgt]i?)?b\b"), "<memory>"),
     (re.compile(r"(?i)\bpid\b[^\w\n]{0,3}\d{1,10}\b"), "<process>"),
-    (re.compile(r"\B/tmp/ipykernel_\d{1,10}/\d{1,20}\.py|<ipython-input-\d{1,9}-[0-9a-f]{1,40}>"), "<cell>"),
-    (re.compile(r"/(?:(?:var/)?tmp|var/folders/[\w/+-]{1,80}/T)/tmp[a-z0-9_]{6,12}\b"), "<temporary>"),
 ]
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _RULE = re.compile(r"([-=_─━═┄┈╌])\1+")  # the lines of a table are as long as its cells are wide
@@ -58,22 +69,19 @@ def joined(text: Any) -> str:
     return text if isinstance(text, str) else ""
 
 
-def normal(text: str) -> str:
+def normal(text: str, timings: bool = True) -> str:
     """Return `text` without what may differ between two honest runs.
 
-    These are colours, what a progress bar wrote over, memory addresses, timings, rates, moments with a fraction of a
-    second, figures of memory, process numbers, temporary folders, spaces at the end of lines and empty lines around.
+    These are colours, what a progress bar wrote over, memory addresses, figures of memory, temporary folders, spaces at
+    the end of lines and empty lines around; with `timings` also what looks like one: timings, rates, moments with a
+    fraction of a second, and process numbers.
     """
-    lines = plain(text).replace("\r\n", "\n").split("\n")
-    text = _CONTROLS.sub("", "\n".join(map(_as_seen, lines)))
-    for pattern, instead in _NOT_COUNTED:
+    # a progress bar writes over itself, and how often depends on the time it takes; what it leaves of a line is read
+    lines = settled(plain(text).replace("\r\n", "\n")).split("\n")
+    text = _CONTROLS.sub("", "\n".join(line.rstrip() for line in lines))
+    for pattern, instead in [*_NOT_COUNTED, *(_TIMINGS if timings else ())]:
         text = pattern.sub(instead, text)
     return text.strip("\n")
-
-
-def _as_seen(line: str) -> str:
-    # a progress bar writes over itself, and how often depends on the time it takes
-    return settled(line.rstrip("\r").rpartition("\r")[2]).rstrip()
 
 
 def alike(old: str, new: str, tolerance: Tolerance) -> bool:
