@@ -205,7 +205,7 @@ class Findings:
     def _steady(self, number: int) -> str:
         causes = [c for c in self.causes.of(number) if c.kind != "random"]
         why = f"; {because(causes)}" if causes else ""
-        if any(c.kind == "time" for c in causes):
+        if any(c.kind in ("time", "machine") for c in causes):
             return f"Cell {number} gave the same in two fresh runs, one right after the other{why}."
         return f"Cell {number} gave the same in two fresh runs: what the file holds is not what its code gives{why}."
 

@@ -26,7 +26,13 @@ _NETWORK = re.compile(
     r"|^urllib\.request\.|^http\.client\.|^socket\.(?:socket|create_connection|getaddrinfo|gethostbyname)$"
     r"|^sklearn\.datasets\.fetch_|^seaborn\.load_dataset$|^datasets\.load_dataset$|^pandas_datareader\."
 )
+_LOGGED = {
+    "time": re.compile(r"%\((?:asctime|created|msecs|relativeCreated)\)|\{(?:asctime|created|msecs|relativeCreated)\b"),
+    "machine": re.compile(r"%\((?:process|thread)\)|\{(?:process|thread)\}"),
+}
+_SHELL_DATE = re.compile(r"^\s*(?:\w+\s*=\s*)?[!%]{1,2}\s*date\b", re.M)
 _SHELL_NETWORK = re.compile(r"^\s*[!%]{1,2}\s*(?:curl|wget|git\s+clone|ssh|scp|rsync)\b", re.M)
+_COMMANDS = re.compile(r"^(?:subprocess\.(?:run|call|check_output|getoutput|Popen)|os\.(?:system|popen))$")
 _LISTING = re.compile(r"^(?:os\.(?:listdir|scandir|walk)|glob\.i?glob)$")
 _LISTING_METHODS = {"iterdir", "rglob", "glob"}
 _MACHINE = re.compile(
@@ -122,6 +128,7 @@ class Causes:
             if tree is not None:
                 found += _Finder(number, tree, self.flows.modules, seeds, sets, ordered).found()
             found += [Cause(number, 1, "network", m.group().strip()[:40]) for m in _SHELL_NETWORK.finditer(code)]
+            found += [Cause(number, 1, "time", m.group().strip()[:40]) for m in _SHELL_DATE.finditer(code)]
         self.all = tuple(sorted(set(found), key=lambda c: (c.cell, c.line, c.kind, c.what)))
 
     def of(self, number: int) -> list[Cause]:
@@ -180,6 +187,8 @@ class _Finder:
         for node in ast.walk(self.tree):
             if isinstance(node, ast.Call):
                 yield from self.call(node)
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield from self.logged(node, node.value)
             elif isinstance(node, ast.Attribute) and dotted(node, self.modules) == "os.environ":
                 if isinstance(getattr(self.parents.get(node), "ctx", None), ast.Load):
                     yield self.cause(node, "machine", node)
@@ -191,6 +200,12 @@ class _Finder:
 
     def cause(self, at: ast.expr, kind: str, what: ast.AST) -> Cause:
         return Cause(self.cell, at.lineno, kind, ast.unparse(what).split("\n")[0][:60])
+
+    def logged(self, node: ast.Constant, text: str) -> Iterator[Cause]:
+        """Yield what the format of a log puts into each line."""
+        for kind, pattern in _LOGGED.items() if "(" in text or "{" in text else ():
+            if match := pattern.search(text[:1000]):
+                yield Cause(self.cell, node.lineno, kind, match.group().lstrip("{").rstrip("}"))
 
     def call(self, node: ast.Call) -> Iterator[Cause]:
         name = dotted(node.func, self.modules)
@@ -212,6 +227,8 @@ class _Finder:
         if _TIME.match(name):
             return "" if count >= _GIVEN_A_TIME.get(name, 99) else "time"
         if name in ("numpy.datetime64", "pandas.to_datetime", "pandas.Timestamp") and _is_now(node):
+            return "time"
+        if _COMMANDS.match(name) and _runs_date(node):
             return "time"
         if _SYSTEM_RANDOM.match(name):
             return "random"
@@ -366,6 +383,13 @@ def _is_false(node: ast.expr) -> bool:
 def _is_now(call: ast.Call) -> bool:
     first = call.args[0] if call.args else None
     return isinstance(first, ast.Constant) and first.value in ("now", "today")
+
+
+def _runs_date(call: ast.Call) -> bool:
+    first = call.args[0] if call.args else None
+    first = first.elts[0] if isinstance(first, ast.List | ast.Tuple) and first.elts else first
+    text = first.value if isinstance(first, ast.Constant) else None
+    return isinstance(text, str) and bool(re.match(r"\s*(?:/(?:usr/)?bin/)?date\b", text))
 
 
 def _reads_address(call: ast.Call) -> bool:

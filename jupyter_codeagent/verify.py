@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from jupyter_codeagent import locality
-from jupyter_codeagent.compare import not_compared
+from jupyter_codeagent.compare import no_longer_warned, not_compared
 from jupyter_codeagent.environment import lacking, packages_of
 from jupyter_codeagent.findings import DECIDED, MOST, Findings
 from jupyter_codeagent.fingerprint import states
@@ -89,7 +89,7 @@ def verify_notebook(
         if steps and (runs == 2 or (runs is None and (_open(found, findings) or findings.doubtful(first)))):
             found, more = findings.judged(found, first, _run(steps, policy, folder, progress))
             notes += more
-    notes += [*findings.order(), *left_out(notebook), *_uncompared(steps)]
+    notes += [*findings.order(), *left_out(notebook), *_uncompared(steps), *_unwarned(steps, first)]
     if state_of(notebook) == "edited":
         notes.append(told(notebook))
     report = Report(
@@ -122,6 +122,14 @@ def _uncompared(steps: Sequence[Step]) -> list[str]:
     found = [(step.number, not_compared(step.cell.outputs)) for step in steps]
     said = "which no sandbox lets out, so that nothing is known of it."
     return [f"Cell {number} shows {', '.join(mimes[:3])}, {said}" for number, mimes in found if mimes][:MOST]
+
+
+def _unwarned(steps: Sequence[Step], run: FreshRun) -> list[str]:
+    """Return a sentence for each cell whose file has something on standard error that the fresh run has not."""
+    ran = [step for step in steps if step.number in run.outputs]
+    found = [(step.number, no_longer_warned(step.cell.outputs, run.outputs[step.number])) for step in ran]
+    said = "which the fresh run does not say; standard error is not compared."
+    return [f"Cell {number} says {line!r} on standard error, {said}" for number, line in found if line][:MOST]
 
 
 def _open(found: list[Difference], findings: Findings) -> bool:

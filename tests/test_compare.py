@@ -13,7 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from jupyter_codeagent.compare import Difference, Tolerance, compare, failed_with, normal, not_compared
+from jupyter_codeagent.compare import (
+    Difference,
+    Tolerance,
+    compare,
+    failed_with,
+    no_longer_warned,
+    normal,
+    not_compared,
+)
 
 
 def printed(text, name="stdout"):
@@ -140,8 +148,24 @@ def test_text_split_into_lists_and_streams_is_the_same_text():
     assert compare(1, [printed(["a\n", "b\n"]), shown(["1\n", "2"])], fresh) == []
 
 
-def test_standard_error_is_not_compared():
-    assert compare(1, [printed("warning", "stderr")], [printed("another", "stderr")]) == []
+def test_standard_error_is_not_compared_and_what_only_the_file_says_is_told():
+    saved = printed("warning\nat 0x7f0012345678\nTotal: 9\n", "stderr")
+    fresh = printed("warning\nat 0x7fffabcdef00", "stderr")
+    assert compare(1, [saved], [fresh]) == []
+    assert no_longer_warned([saved], [fresh]) == "Total: 9" and no_longer_warned([fresh], [saved]) == ""
+
+
+def test_widgets_and_help_that_only_one_of_both_shows_do_not_count():
+    view = "application/vnd.jupyter.widget-view+json"
+    bar = {"output_type": "display_data", "data": {"text/plain": "0%| | 0/3", view: {"model_id": "a"}}, "metadata": {}}
+    page = {"output_type": "display_data", "data": {"text/plain": "Signature"}, "metadata": {"page": True}}
+    saved, fresh = [bar, shown("1")], [shown("1"), page]
+    assert compare(1, saved, fresh) == [] == compare(1, saved, saved) == compare(1, fresh, fresh)
+    (found,) = compare(1, saved, [page, shown("2")])
+    assert found.detail == "the text of output 1 differs: line 1 was '1' and is now '2'."
+    assert compare(1, [bar, bar], [shown("0%| | 0/3")]) and compare(1, [page], [])
+    lie = {**bar, "data": {**bar["data"], "text/html": "<b>9</b>"}}
+    assert compare(1, [lie], [])
 
 
 def test_difference_names_the_first_line():

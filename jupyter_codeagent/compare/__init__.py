@@ -59,7 +59,9 @@ def compare(
     Standard output, and what is shown, are compared each in their order, after what may differ between honest runs was
     taken out (`normal`): texts with the numbers in them by value, tables cell by cell, JSON and SVG by structure, PNG
     and JPEG by pixels, anything else by hash; an error by its name and message. Standard error (warnings, progress,
-    logs) is not compared. Of the saved outputs counts what a sandbox would let out: `not_compared` names the rest.
+    logs) is not compared, but see `no_longer_warned`. Of the saved outputs counts what a sandbox would let out:
+    `not_compared` names the rest. Widgets that only the file shows, and help that only the fresh run does (a pager has
+    it elsewhere), do not count.
 
     Parameters
     ----------
@@ -73,14 +75,39 @@ def compare(
     old, new = _dicts(saved), _dicts(fresh)
     found = _compare_text(cell, printed(old), printed(new), "the printed text", tolerance)
     found += _compare_errors(cell, old, new, tolerance)
-    found += _compare_shown(cell, _shown(old), _shown(new), tolerance)
+    shown = _compare_shown(cell, _shown(old), _shown(new), tolerance)
+    lasting = [o for o in old if not _is_widget(o)], [o for o in new if not _is_help(o)]
+    if shown and lasting != (old, new):
+        shown = min(shown, _compare_shown(cell, _shown(lasting[0]), _shown(lasting[1]), tolerance), key=len)
+    found += shown
     return [replace(d, detail=_LINES.sub(" ", d.detail)) for d in found]  # names in outputs may hold anything
 
 
 def printed(outputs: Sequence[Output]) -> str:
     """Return what went to standard output."""
-    streams = (o for o in outputs if o.get("output_type") == "stream" and o.get("name") != "stderr")
+    return _streamed(outputs, error=False)
+
+
+def no_longer_warned(saved: Sequence[Output], fresh: Sequence[Output]) -> str:
+    """Return the first line that stands on standard error in the file and not in the fresh run; or an empty string."""
+    now = set(normal(_streamed(_dicts(fresh), error=True)).split("\n"))
+    lines = normal(_streamed(_dicts(saved), error=True)).split("\n")
+    return next((_cut(_LINES.sub(" ", line)) for line in lines if line and line not in now), "")
+
+
+def _streamed(outputs: Sequence[Output], error: bool) -> str:
+    streams = (o for o in outputs if o.get("output_type") == "stream" and (o.get("name") == "stderr") == error)
     return "".join(joined(o.get("text")) for o in streams)
+
+
+def _is_widget(output: Output) -> bool:
+    data = output.get("data")
+    return isinstance(data, dict) and any(vanished(str(m)) for m in data) and len(data.keys() - {"text/plain"}) == 1
+
+
+def _is_help(output: Output) -> bool:
+    metadata = output.get("metadata")
+    return isinstance(metadata, dict) and metadata.get("page") is True
 
 
 def failed_with(outputs: Sequence[Output]) -> str:
