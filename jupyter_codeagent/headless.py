@@ -19,6 +19,7 @@ from jupyter_codeagent.errors import CodeAgentError, TrajectoryError, WrongUse
 from jupyter_codeagent.journal import Journal, Writer, end, keeping_up
 from jupyter_codeagent.models import get_model
 from jupyter_codeagent.notebook import (
+    ANY_KERNEL,
     KEY,
     SKIP,
     merged_record,
@@ -29,6 +30,7 @@ from jupyter_codeagent.notebook import (
 )
 from jupyter_codeagent.options import parse
 from jupyter_codeagent.sandbox import Sandbox
+from jupyter_codeagent.sandbox.gateway import KERNEL
 from jupyter_codeagent.source import texts_in
 from jupyter_codeagent.surroundings import with_cells
 from jupyter_codeagent.trajectory import Attempt, Observation, Trajectory, code_hash
@@ -262,7 +264,11 @@ class NotebookRun:
         notebook = deepcopy(self.notebook)
         notebook.cells = self.cells
         number_cells(notebook.cells)
+        for metadata in (notebook.metadata, *(cell.metadata for cell in notebook.cells)):
+            metadata.pop("papermill", None)  # of another run, and it names folders
         notebook.metadata.pop(KEY, None)  # it is of an earlier run, or anybody's
+        if notebook.metadata.get("kernelspec", {}).get("name") == KERNEL:
+            notebook.metadata["kernelspec"] = dict(ANY_KERNEL)  # it is to open where this package is not
         if self.trajectories:
             codes = [c.source for c in self.cells if c.cell_type == "code" and SKIP not in c.metadata.get("tags", [])]
             notebook.metadata[KEY] = with_cells(merged_record(self.trajectories), codes, self.imported, self.folder)

@@ -17,6 +17,7 @@ from jupyter_codeagent.trajectory import Attempt, Observation, Output, Trajector
 
 KEY = "jupyter_codeagent"  # the name of our part of the metadata
 SKIP = "skip-execution"  # the tag by which nbclient and papermill leave a cell out
+ANY_KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}  # what every Jupyter has
 EXPLANATION_MOST, ANSWER_MOST = 10_000, 50_000  # characters of the model's words in metadata
 _LATEST = 253402300799  # seconds from 1970 to the end of the year 9999
 NOTES_MOST, NOTE_MOST = 20, 1000  # sentences of the supervisor, and characters of each
@@ -40,11 +41,7 @@ def to_notebook(trajectory: Trajectory, attempts: bool = False) -> Any:
 
 def new_notebook(cells: Sequence[Any], record: dict[str, Any]) -> Any:
     """Return a notebook with these cells for any Python kernel; `record` is what it says of itself."""
-    metadata = {
-        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
-        "language_info": {"name": "python"},
-        KEY: record,
-    }
+    metadata = {"kernelspec": dict(ANY_KERNEL), "language_info": {"name": "python"}, KEY: record}
     return _node(nbformat=4, nbformat_minor=5, metadata=metadata, cells=list(cells))
 
 

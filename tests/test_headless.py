@@ -121,6 +121,18 @@ def test_stopping_in_a_later_cell_keeps_what_was_solved(tmp_path):
     assert [c.source for c in ran.solved().cells] == ["> x", "x = 1", "ok", "import time\ntime.sleep(100)", "z"]
 
 
+def test_solved_notebook_opens_without_this_package_and_names_no_run_of_another(tmp_path):
+    made = notebook("x = 1", "%%agent\nx")
+    made.metadata["kernelspec"] = {"name": "codeagent-sandbox", "display_name": "S", "language": "python"}
+    made.metadata["papermill"] = made.cells[0].metadata["papermill"] = {"input_path": str(tmp_path)}
+    made.metadata["title"] = "Mine"
+    ran, _ = run(tmp_path, made, Action("", "x"), Action("1"))
+    metadata = ran.solved().metadata
+    assert metadata["kernelspec"]["name"] == "python3" and metadata["title"] == "Mine"
+    assert "papermill" not in metadata and "papermill" not in ran.solved().cells[0].metadata
+    assert made.metadata["papermill"] and made.metadata["kernelspec"]["name"] == "codeagent-sandbox"
+
+
 def test_what_only_a_person_can_do_is_left_out_with_a_word(tmp_path):
     made = notebook("%agent diff\nx = 1", "%agent accept 1", "%%attempt t.1\n1/0", "%%agent\nx")
     ran, steps = run(tmp_path, made, Action("", "x"), Action("1"))
