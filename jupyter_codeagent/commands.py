@@ -320,7 +320,9 @@ def _finish(
         return STOPPED
     if statuses - {"solved"}:
         tell("For a bug report: jupyter codeagent report")
-    return 0 if solved else 2 if isinstance(failure, _MISSING) else 1
+    if solved:
+        return 1 if verified is not None and verified.refuted else 0
+    return 2 if isinstance(failure, _MISSING) else 1
 
 
 def outcome(

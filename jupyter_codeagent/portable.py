@@ -56,10 +56,17 @@ class Folders:
 # -- keys ------------------------------------------------------------------------------------------
 
 
-def refuse_keys(notebook: Any, keys: Keys, what: str = "The notebook", cells: Mapping[str, str] | None = None) -> None:
+def refuse_keys(
+    notebook: Any,
+    keys: Keys,
+    what: str = "The notebook",
+    cells: Mapping[str, str] | None = None,
+    advice: str = "run the cell again, and save.",
+) -> None:
     """Check that no key stands in a notebook.
 
-    `what` names it in the sentence, and `cells` says by their ids what its cells are in another notebook.
+    `what` names it in the sentence, and `cells` says by their ids what its cells are in another notebook; `advice` is
+    what is to be done once the key is gone.
 
     Raises
     ------
@@ -74,7 +81,7 @@ def refuse_keys(notebook: Any, keys: Keys, what: str = "The notebook", cells: Ma
     more = f"; and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
     raise NotebookError(
         f"{what} was not saved, since it holds a key: {'; '.join(found[:_NAMED])}{more}. "
-        "Remove it (os.environ[...] reads one at run time), run the cell again, and save."
+        f"Remove it (os.environ[...] reads one at run time), {advice}"
     )
 
 

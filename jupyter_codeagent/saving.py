@@ -30,12 +30,16 @@ from jupyter_codeagent.notebook import (
 )
 from jupyter_codeagent.notebook_file import check_writable, read_notebook, write_notebook
 from jupyter_codeagent.placing import named
-from jupyter_codeagent.portable import Folders, refuse_keys, settle
+from jupyter_codeagent.portable import Folders, refuse_keys, relative_text, settle
 from jupyter_codeagent.ran import Ran
 from jupyter_codeagent.surroundings import with_cells
 from jupyter_codeagent.trajectory import Trajectory, code_hash
 
 NOTES_MOST = 100  # sentences in a notebook's metadata
+RUN_AGAIN = (
+    "and run the notebook again: with --again where the model wrote or printed it, for otherwise the same code is "
+    "taken up again. Cells are counted as they would stand in the file that was not written."
+)
 
 
 @dataclass(frozen=True)
@@ -231,6 +235,8 @@ def made_relative(cells: Sequence[Any], folders: Folders, inputs: Sequence[str],
     `before` is the number of cells above these.
     """
     notes = []
+    for cell in cells:
+        _relative_words(cell, folders)
     for number, names in settle(cells, folders, inputs).items():
         record = cells[number].metadata.get(KEY)
         if isinstance(record, dict) and record.get("role") == "accepted":
@@ -238,6 +244,17 @@ def made_relative(cells: Sequence[Any], folders: Folders, inputs: Sequence[str],
         listed = ", ".join(map(named, dict.fromkeys(names)))
         notes.append(f"Cell {before + number + 1} names {listed} relative to the notebook's folder.")
     return notes
+
+
+def _relative_words(cell: Any, folders: Folders) -> None:
+    """Make paths in what the model said relative to the notebook's folder; the user's words stay."""
+    record = cell.metadata.get(KEY)
+    if not isinstance(record, dict):
+        return
+    if cell.cell_type == "markdown" and record.get("role") in ("explanation", "answer"):
+        cell.source = relative_text(cell.source, folders)
+    if isinstance(record.get("explanation"), str):
+        record["explanation"] = relative_text(record["explanation"], folders)
 
 
 def relative_entries(entries: Sequence[dict[str, Any]], folders: Folders) -> list[dict[str, Any]]:
@@ -258,11 +275,12 @@ def store(
     lock: bool = False,
     script: bool = False,
     names: Mapping[str, str] | None = None,
+    advice: str = "run the cell again, and save.",
 ) -> Saved:
     """Write a notebook that was made here, and beside it the versions of the packages that it needs.
 
     `overwrite`, `lock` and `script` as for `save_notebook`; the notes say why there is no lock. `names` says what cells
-    are elsewhere, by their ids, for who is to find a key in one.
+    are elsewhere, by their ids, for who is to find a key in one; `advice` is what to do then.
 
     Raises
     ------
@@ -275,7 +293,7 @@ def store(
         notebook.cells.insert(0, code_cell(told, [], {"jupyter": {"source_hidden": True}}, "packages"))
         number_cells(notebook.cells)
     unique_ids(notebook.cells)
-    refuse_keys(notebook, Keys(os.environ), named(path), names)
+    refuse_keys(notebook, Keys(os.environ), named(path), names, advice)
     record = notebook.metadata.get(KEY, {})
     environment = record.get("environment", {})
     beside = {requirements_path(path): requirements(environment, record.get("modules", ()))}
@@ -295,7 +313,7 @@ def save_solved(notebook: Any, path: str | Path, folder: Path) -> Saved:
         record["inputs"] = relative_entries(inputs, folders)
     if notes:
         record["notes"] = notes[:NOTES_MOST]
-    return store(notebook, path)
+    return store(notebook, path, advice=RUN_AGAIN)
 
 
 def requirements_path(path: Path) -> Path:

@@ -47,6 +47,11 @@ class Verified:
         return self.report is not None and self.report.ok
 
     @property
+    def refuted(self) -> bool:
+        """A fresh run gave something else, or an input or a package was not there."""
+        return self.report is not None and bool(self.report.cells)
+
+    @property
     def reasons(self) -> list[str]:
         """Why it is not reproducible, or why that is not known: sentences."""
         return self.report.reasons if self.report is not None else [self.problem]

@@ -86,6 +86,15 @@ def test_json_is_one_object_and_nothing_else(folder):
     assert told["tasks"][0]["checks"] == [{"check": "True", "passed": True, "detail": ""}]
 
 
+def test_solved_notebook_that_is_not_reproducible_ends_with_status_1_and_stays(folder):
+    with serving([Turn(code="import random\nprint(random.random())"), Turn(answer="Some number.")]) as server:
+        done = run(folder, "run", "--task", "x", "--json", url=server.url)
+    told = json.loads(done.stdout)
+    assert done.returncode == 1 and (told["status"], told["verified"]) == ("solved", False) and told["differences"]
+    assert "which is not reproducible" in done.stderr
+    assert state_of(read_notebook(folder / "x.solved.ipynb")) == "failed"
+
+
 def test_files_that_stay_in_the_sandbox_are_named(folder):
     with serving([Turn("Write.", code="open('made\\x1b.txt', 'w').write('x')"), Turn(answer="Done.")]) as server:
         done = run(folder, "run", "--task", "write a file", url=server.url)

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import jsonschema
@@ -67,6 +68,13 @@ def test_a_key_anywhere_refuses_the_notebook_and_its_place_is_named(tmp_path, ma
         save_notebook(made(), tmp_path / "n.ipynb")
     assert place in str(caught.value) and "x" * 20 not in str(caught.value) and GITHUB not in str(caught.value)
     assert os.listdir(tmp_path) == []
+
+
+def test_a_key_in_a_notebook_that_was_run_is_told_with_what_helps_there(tmp_path):
+    made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(f"key = {GITHUB!r}")])
+    with pytest.raises(NotebookError, match=r"cell 1: looks like .* with --again where the model") as caught:
+        save_solved(made, tmp_path / "n.ipynb", tmp_path)
+    assert GITHUB not in str(caught.value) and not list(tmp_path.iterdir())
 
 
 def test_a_secret_of_the_environment_refuses_the_notebook(tmp_path, monkeypatch):
@@ -135,8 +143,11 @@ def test_a_saved_notebook_names_nothing_of_this_machine(tmp_path):
     shown = {"output_type": "display_data", "data": {"text/html": f"<p>{tmp_path}/x</p>"}, "metadata": {}}
     files = (Input("sales.csv", 2, "ab" * 16), Input(str(tmp_path / "out" / "b.csv"), 2, "ab" * 16))
     made = task(code, [printed(f"{tmp_path}/sales.csv\n"), shown], inputs=files, folder=str(tmp_path), ended=86400.0)
+    made.attempts[0].action = replace(made.attempts[0].action, text=f"First {tmp_path}/sales.csv.")
+    made.answers[-1] = Answer(Action(f"42, from {tmp_path}/sales.csv."), after=1)
     saved = read_notebook(save_notebook(made, tmp_path / "out" / "n.ipynb", attempts=True))
     assert str(tmp_path) not in json.dumps(saved)
+    assert [saved.cells[1].source, saved.cells[3].source] == ["First ../sales.csv.", "42, from ../sales.csv."]
     cell, record = saved.cells[2], saved.metadata.jupyter_codeagent
     assert cell.source == "print(open('../sales.csv').name)\nopen('../sales.csv')"
     assert cell.outputs[0].text == "../sales.csv\n" and cell.outputs[1].data["text/html"] == "<p>../x</p>"
