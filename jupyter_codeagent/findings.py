@@ -24,6 +24,10 @@ _STANDARD, _EXACT = Tolerance(), Tolerance(0.0, 0.0, 0)
 _LITERAL = Tolerance(timings=False)
 _MEASURED = re.compile(r"pid|psutil|%\(process|%\(thread")  # what the machine gives that looks like a timing
 _TIMES = re.compile(r"(?m)^\s*(?:\w+\s*=\s*)?%{1,2}(?:time|timeit|prun|memit|mprun)\b")
+# what libraries leave in temporary folders: hidden files and caches, tempfile's names, shared memory
+_OWN = re.compile(
+    r"/\.|/tmp\w{8}(?:[./]|$)|^/dev/shm/|/(?:__pycache__|joblib_memmapping|pymp-|ipykernel_|torchinductor_|numba_cache)"
+)
 _NO_NETWORK = re.compile(
     r"URLError|HTTPError|Connect|gaierror|Timeout|TimedOut|MaxRetry|SSLError|ProxyError|OSError|RemoteDisconnected"
 )
@@ -51,6 +55,7 @@ class Findings:
     def __init__(self, notebook: Any, steps: Sequence[Step], folder: Path) -> None:
         self.notebook, self.steps, self.folder = notebook, steps, folder
         self.causes = Causes([(step.number, step.code) for step in steps])
+        self.unnamed: list[str] = []  # files left outside the folder, by no path that stands in the code
 
     # -- one run beside the file ------------------------------------------------------------------
 
@@ -79,7 +84,7 @@ class Findings:
         return Difference(step.number, "not run", f"it{others} not executed.")
 
     def _outside(self, run: FreshRun) -> Iterator[Difference]:
-        left = list(run.strays)
+        self.unnamed = left = list(run.strays)
         for step in self.steps:
             texts = set(_texts(step.code)) if left else set()
             for path in [path for path in left if _said(path, texts)]:
@@ -221,7 +226,14 @@ class Findings:
         for cause in self.causes.all:
             if cause.cell in reaching and cause not in explained:
                 risks.append(f"Cell {cause.cell}: {because([cause])}.")
-        return [*list(dict.fromkeys(risks))[:MOST], *list(self._unrecorded())[:MOST]]
+        return [*list(dict.fromkeys(risks))[:MOST], *list(self._unrecorded())[:MOST], *list(self._left())[:MOST]]
+
+    def _left(self) -> Iterator[str]:
+        """Yield what a program of its own accord does not leave, though no cell names it."""
+        for path in self.unnamed:
+            if not _OWN.search(path):
+                shown = path.replace(HOME, "~/", 1)[:300]
+                yield f"The code leaves {shown!r}, outside the notebook's folder; write it beside the notebook."
 
     def _unrecorded(self) -> Iterator[str]:
         """Yield what is read from the folder and stands in no record: another program may have left it."""

@@ -143,6 +143,15 @@ def test_file_written_outside(tmp_path, path):
     assert report.cells[0].detail == f"it writes {path!r}, outside the notebook's folder; write it beside the notebook."
 
 
+def test_file_written_outside_by_a_path_that_no_cell_names_is_a_risk(tmp_path):
+    writing = "import os, tempfile\nopen(os.path.join('/tmp', 'pl' + 'anted.csv'), 'w').write('x');"
+    keeping = "open(os.path.expanduser('~/.set' + 'tings'), 'w').write('x'); tempfile.mkstemp(suffix='.csv');"
+    report = verified(tmp_path, code(writing), code(keeping))
+    assert report.ok and [r for r in report.risks if "leaves" in r] == [
+        "The code leaves '/tmp/planted.csv', outside the notebook's folder; write it beside the notebook."
+    ]
+
+
 def test_file_written_where_nothing_may_be_written(tmp_path):
     report = verified(tmp_path, code("open('/srv/nosuch/x.csv', 'w')"))
     assert found(report) == [(1, "error")]
