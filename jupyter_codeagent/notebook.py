@@ -32,13 +32,6 @@ _ACTIVE = re.compile(
 )
 
 
-def to_notebook(trajectory: Trajectory, attempts: bool = False) -> Any:
-    """Return `trajectory` as an nbformat 4.5 notebook; `attempts`: also the failed and discarded ones, collapsed."""
-    cells = [*parameters_cells([trajectory]), *task_cells(trajectory, attempts)]
-    number_cells(cells)
-    return new_notebook(cells, notebook_record(trajectory))
-
-
 def new_notebook(cells: Sequence[Any], record: dict[str, Any]) -> Any:
     """Return a notebook with these cells for any Python kernel; `record` is what it says of itself."""
     metadata = {"kernelspec": dict(ANY_KERNEL), "language_info": {"name": "python"}, KEY: record}

@@ -5,13 +5,12 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import secrets
 import stat
 from collections.abc import Mapping
 from pathlib import Path
 
 from jupyter_codeagent.errors import NotebookError
-from jupyter_codeagent.whole import link
+from jupyter_codeagent.whole import beside, link, unused
 
 _REMEMBERED = 1000  # files of which this process knows that it wrote them
 _written: dict[str, bytes] = {}  # the hash of what this process wrote, by the file's real path
@@ -153,43 +152,54 @@ def replace_file(path: Path, content: bytes) -> None:
 
 
 def _beside(path: Path, content: bytes) -> Path:
-    temporary = path.with_name(f".codeagent-{secrets.token_hex(6)}.tmp")
-    mode = path.stat().st_mode & 0o777 if path.exists() else 0o666
-    try:
-        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    return temporary
+    return beside(path, content, path.stat().st_mode & 0o777 if path.exists() else 0o666)
 
 
 def _commit(
     contents: Mapping[Path, bytes], temporaries: Mapping[Path, Path], seen: Mapping[Path, Signature | None]
 ) -> None:
-    """Put the files into their places; what was new is taken away again where a later one cannot be put there."""
+    """Put the files into their places; where one cannot be put there, those before it are as they were."""
     for path, before in seen.items():
         if before is not None and (not path.is_file() or signature(path.lstat()) != before):
             raise NotebookError(
                 f"{named(path)} was changed while it was being saved, and was not touched; save again, or choose "
                 "another name."
             )
-    new: list[Path] = []
+    old: dict[Path, Path | None] = {}  # what stood there, if anything did, under another name
     try:
         for path, temporary in temporaries.items():
             if seen.get(path) is None:
                 link(temporary, path)
-                new.append(path)
+                old[path] = None
             else:
+                old[path] = _kept(path)
                 temporary.replace(path)
     except OSError:
-        for path in new:
-            path.unlink(missing_ok=True)
+        _put_back(old)
         raise
+    finally:
+        for name in filter(None, old.values()):
+            name.unlink(missing_ok=True)
     for path, content in contents.items():
         _remember(path, content)
+
+
+def _kept(path: Path) -> Path:
+    """Give a file a second name, or where the file system knows no such thing a copy, until its successor stays."""
+    name = unused(path)
+    try:
+        os.link(path, name)
+    except OSError:
+        return _beside(path, path.read_bytes())
+    return name
+
+
+def _put_back(old: Mapping[Path, Path | None]) -> None:
+    for path, name in old.items():
+        if name is None:
+            path.unlink(missing_ok=True)
+        else:
+            name.replace(path)
 
 
 def _remember(path: Path, content: bytes) -> None:

@@ -28,18 +28,33 @@ def write_whole(path: Path, content: bytes, overwrite: bool = False, mode: int =
     OSError
         If it cannot be written; then nothing has changed.
     """
-    temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}.tmp")
+    temporary = beside(path, content, mode)
     try:
-        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
         if overwrite:
             temporary.replace(path)
         else:
             link(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def beside(path: Path, content: bytes, mode: int = 0o666) -> Path:
+    """Write a temporary file beside `path`, on the disk when this returns; raises OSError, and then there is none."""
+    temporary = unused(path)
+    try:
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    return temporary
+
+
+def unused(path: Path) -> Path:
+    """Return a name for a temporary file beside `path`."""
+    return path.with_name(f".codeagent-{secrets.token_hex(6)}.tmp")
 
 
 def link(temporary: Path, path: Path) -> None:

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 import jupyter_codeagent
 from jupyter_codeagent.errors import NotebookError
 from jupyter_codeagent.minimise import minimise_notebook
-from jupyter_codeagent.notebook import harmless, task_record, to_notebook
+from jupyter_codeagent.notebook import harmless, task_record
 from jupyter_codeagent.notebook_file import check_writable, free_path, read_notebook, write_notebook
-from jupyter_codeagent.saving import save_notebook
+from jupyter_codeagent.saving import of_tasks, save_notebook
 from jupyter_codeagent.trajectory import (
     Action,
     Answer,
@@ -64,8 +64,12 @@ def roles(notebook) -> list[str]:
     return [cell.metadata.jupyter_codeagent.role for cell in notebook.cells]
 
 
+def made_of(trajectory, attempts=False):
+    return of_tasks([trajectory], "n.ipynb", attempts)
+
+
 def test_solved_task_becomes_task_explanation_code_and_answer():
-    notebook = to_notebook(solved())
+    notebook = made_of(solved())
     nbformat.validate(notebook)
     assert roles(notebook) == ["explanation", "task", "explanation", "explanation", "accepted", "answer"]
     assert notebook.cells[0].source == "limit = 5" and notebook.cells[0].metadata.tags == ["parameters"]
@@ -80,14 +84,14 @@ def test_solved_task_becomes_task_explanation_code_and_answer():
 
 def test_metadata_follows_the_published_schema():
     for attempts in (False, True):
-        notebook = to_notebook(solved(), attempts)
+        notebook = made_of(solved(), attempts)
         validate("notebook", notebook.metadata.jupyter_codeagent)
         for cell in notebook.cells:
             validate("cell", cell.metadata.jupyter_codeagent)
 
 
 def test_attempt_record_says_what_the_attempt_was():
-    record = to_notebook(solved(), attempts=True).cells[3].metadata.jupyter_codeagent
+    record = made_of(solved(), attempts=True).cells[3].metadata.jupyter_codeagent
     assert record == {
         "version": 1,
         "role": "attempt",
@@ -108,13 +112,13 @@ def test_attempt_record_says_what_the_attempt_was():
 def test_code_that_the_user_changed_when_accepting_it_is_saved_as_changed():
     trajectory = solved()
     trajectory.attempts[1].accepted, trajectory.attempts[1].taken = True, "2 + 2"
-    cell = to_notebook(trajectory).cells[4]
+    cell = made_of(trajectory).cells[4]
     assert cell.source == "2 + 2" and cell.outputs == []
     assert cell.metadata.jupyter_codeagent.hash == code_hash("2 + 2")
 
 
 def test_records_of_earlier_versions_stay_valid():
-    record = dict(to_notebook(solved(), attempts=True).cells[3].metadata.jupyter_codeagent)
+    record = dict(made_of(solved(), attempts=True).cells[3].metadata.jupyter_codeagent)
     del record["explanation"], record["notes"]
     validate("cell", record)
 
@@ -127,8 +131,8 @@ def test_an_agent_cells_record_follows_the_schema(ending):
 
 
 def test_failed_attempts_are_left_out_unless_asked_for():
-    assert "df['Revenue']" not in nbformat.writes(to_notebook(solved()))
-    cell = to_notebook(solved(), attempts=True).cells[3]
+    assert "df['Revenue']" not in nbformat.writes(made_of(solved()))
+    cell = made_of(solved(), attempts=True).cells[3]
     assert cell.source == "%%attempt a1b2c3.1\ndf['Revenue']"
     assert cell.metadata.tags == ["skip-execution"]
     assert cell.metadata.collapsed is True
@@ -139,7 +143,7 @@ def test_failed_attempts_are_left_out_unless_asked_for():
 def test_unsolved_task_says_why():
     trajectory = solved()
     trajectory.answers, trajectory.stopped = [], True
-    notebook = to_notebook(trajectory)
+    notebook = made_of(trajectory)
     assert notebook.cells[-1].source.startswith("**Not solved.** Stopped by the user")
     validate("notebook", notebook.metadata.jupyter_codeagent)
 
@@ -147,7 +151,7 @@ def test_unsolved_task_says_why():
 def test_absolute_paths_of_inputs_stay_out_of_the_metadata():
     trajectory = solved()
     trajectory.inputs = (Input("/home/me/x.csv", 1, "ab" * 16), Input("../y.csv", 1, "ab" * 16))
-    assert to_notebook(trajectory).metadata.jupyter_codeagent.inputs == []
+    assert made_of(trajectory).metadata.jupyter_codeagent.inputs == []
 
 
 def test_markdown_of_a_model_loads_nothing_when_opened():
@@ -333,7 +337,7 @@ def test_older_format_4_is_brought_up_to_date(tmp_path):
 
 
 def test_writing_an_invalid_notebook_is_refused(tmp_path):
-    notebook = to_notebook(solved())
+    notebook = made_of(solved())
     notebook.cells[0].cell_type = "poem"
     with pytest.raises(NotebookError, match="was not written"):
         write_notebook(notebook, tmp_path / "n.ipynb")

@@ -17,6 +17,7 @@ import jupyter_codeagent
 from jupyter_codeagent.errors import NotebookError
 from jupyter_codeagent.keys import Keys
 from jupyter_codeagent.notebook_file import MOST_BYTES, read_notebook, write_notebook
+from jupyter_codeagent.placing import look, place
 from jupyter_codeagent.portable import Folders, refuse_keys, relative_source, relative_text
 from jupyter_codeagent.ran import Ran
 from jupyter_codeagent.saving import of_tasks, save_live, save_notebook, save_solved, save_tasks
@@ -250,6 +251,19 @@ def test_a_file_that_changes_while_it_is_saved_is_not_replaced(tmp_path):
 
 
 # -- places that cannot be written -------------------------------------------------------------------------
+
+
+def test_where_a_later_file_cannot_be_put_there_the_earlier_ones_are_as_they_were(tmp_path):
+    replaced, new, taken = (tmp_path / name for name in ("a.txt", "b.txt", "c.txt"))
+    replaced.write_text("before")
+    seen = {replaced: look(replaced, overwrite=True), new: None, taken: None}
+    taken.write_text("another's, written meanwhile")
+    before = replaced.stat()
+    with pytest.raises(NotebookError, match=r"c\.txt' exists and was not touched"):
+        place(dict.fromkeys((replaced, new, taken), b"after"), seen=seen)
+    assert sorted(os.listdir(tmp_path)) == ["a.txt", "c.txt"]
+    assert (replaced.read_text(), taken.read_text()) == ("before", "another's, written meanwhile")
+    assert replaced.stat().st_ino == before.st_ino
 
 
 def test_places_that_are_no_place_for_a_file_are_one_sentence_each(tmp_path):
