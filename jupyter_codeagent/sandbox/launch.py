@@ -244,11 +244,18 @@ def font_list() -> Path | None:
 
 
 def memory_file(name: str, content: bytes) -> int:
-    """Return a descriptor of a file that exists in memory only, at its start."""
+    """Return a descriptor of a file that exists in memory only, at its start; raises SandboxUnavailable."""
     fd = os.memfd_create(name)
     view = memoryview(content)
-    while view:
-        view = view[os.write(fd, view) :]
+    try:
+        while view:
+            view = view[os.write(fd, view) :]
+    except OSError as error:  # such as a limit on the size of files, which counts for these too
+        os.close(fd)
+        raise SandboxUnavailable(
+            f"No sandbox: a file of {len(content):,} bytes in memory, which it is made of, was refused "
+            f"({error.strerror}); see ulimit -f and the free memory."
+        ) from None
     os.lseek(fd, 0, os.SEEK_SET)
     return beyond_standard(fd)
 

@@ -43,6 +43,11 @@ def one_sentence(text, *words):
         assert word in text, text
 
 
+def test_a_limit_on_the_size_of_files_is_one_sentence():
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+    one_sentence(run(limit + TRY), "in memory", "ulimit -f")
+
+
 # -- bubblewrap ------------------------------------------------------------------------------------
 
 
