@@ -47,6 +47,7 @@ class DescribedModel(Model, Protocol):
     def cancel(self) -> None:
         """End the requests that are running; from any thread."""
 
+
 REPLAYED = "the task was replayed from its record, not run; accept its code, or solve it anew with %%agent --again"
 
 
