@@ -92,7 +92,7 @@ def test_clock_that_is_close_to_what_the_file_holds(tmp_path):
 
 def test_timings_count_where_no_clock_is_used(tmp_path):
     measuring = "import time\nstart = time.perf_counter()\nprint(f'Fit: {time.perf_counter() - start:.6f}s')"
-    unseen = "from timeit import Timer as T\nprint(f'{round(1e6 * T(\"1\").timeit(5000))} us')"
+    unseen = "from timeit import Timer as T\nprint(f'{1e6 * T(\"1\").timeit(5000):.6f} us')"
     report = verified(
         tmp_path,
         code(measuring, "Fit: 7.000001s\n"),

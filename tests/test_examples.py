@@ -104,14 +104,6 @@ def model_file():
 
 @pytest.mark.model
 @pytest.mark.timeout(900)
-def test_example_with_the_embedded_model(tmp_path, monkeypatch, model_file):
-    text = shown(agent_cell(executed(tmp_path, monkeypatch)))
-    assert "Qwen2.5-Coder" in text and "Attempt 1" in text
-    assert "Solved" in text, text[-2000:]
-
-
-@pytest.mark.model
-@pytest.mark.timeout(900)
 def test_demo_ends_with_a_verified_notebook_that_has_the_true_sums(tmp_path, model_file):
     program = Path(sysconfig.get_path("scripts"), "jupyter-codeagent")
     environment = {k: v for k, v in os.environ.items() if not k.startswith("ANTHROPIC")}
