@@ -1,4 +1,4 @@
-"""The example notebook, executed by a notebook client: with the scripted server, and with the embedded model."""
+"""The example notebook, executed by a notebook client with the scripted server; the demo, also with the embedded model."""
 
 import json
 import os
@@ -33,14 +33,15 @@ result = df.groupby("Region")["Revenue"].sum().sort_values(ascending=False)
 result"""
 
 
-def executed(folder, monkeypatch, url=""):
+def executed(folder, monkeypatch, url):
     for name in [n for n in os.environ if n.startswith("ANTHROPIC")]:
         monkeypatch.delenv(name)
     for name, value in {
         "JUPYTER_CODEAGENT_RUN": "1",
         "JUPYTER_DATA_DIR": str(folder / "data"),
         "NO_PROXY": "127.0.0.1",
-        **({"ANTHROPIC_BASE_URL": url, "ANTHROPIC_API_KEY": "anything"} if url else {}),
+        "ANTHROPIC_BASE_URL": url,
+        "ANTHROPIC_API_KEY": "anything",
     }.items():
         monkeypatch.setenv(name, value)
     for name in (NAME, "make_sales.py"):
