@@ -1,4 +1,4 @@
-"""The example notebook, executed by a notebook client with the scripted server; the demo, also with the embedded model."""
+"""The example notebook and the demo, with the scripted server and with the embedded model."""
 
 import json
 import os
