@@ -116,10 +116,15 @@ def test_a_failed_attempt_is_a_card_with_its_error(lab, model):
     expect(panel.card(1)).to_contain_text("NameError")
 
 
+@pytest.fixture
+def sales(server, folder):
+    """A file of the folder, before the panel asks what is there."""
+    (server.root / folder / "sales.csv").write_text("amount\n20\n22\n")
+
+
 @pytest.mark.parametrize("kind", ["current cell", "selection", "variable", "file"])
-def test_attachments_are_offered_after_at_and_told_to_the_agent(asked, lab, model, kind):
+def test_attachments_are_offered_after_at_and_told_to_the_agent(sales, asked, lab, model, kind):
     notebook, panel = asked
-    (lab.server.root / lab.folder / "sales.csv").write_text("amount\n20\n22\n")
     letters = {"current cell": "@current", "selection": "@selec", "variable": "@bas", "file": "@sales"}[kind]
     told = {"current cell": "base = 21", "selection": "base = 21", "variable": "base", "file": "sales.csv"}[kind]
     if kind == "selection":
@@ -228,9 +233,10 @@ def test_history_brings_earlier_tasks_back(asked, model):
 
 def test_a_new_chat_leaves_the_notebook_alone(lab, model):
     attempt = one_attempt(lab, model)
-    before = attempt.notebook.cells
+    attempt.notebook.cell(1).settled()
     panel = lab.open_panel()
     expect(panel.log).to_contain_text("The sum is 42.")
+    before = attempt.notebook.cells
     panel.button("New chat: fold earlier tasks").click()
     expect(panel.log).not_to_contain_text("The sum is 42.")
     assert attempt.notebook.cells == before
